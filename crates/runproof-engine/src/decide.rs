@@ -1,0 +1,255 @@
+//! Decides what a run does next. Pure: no clock, no store, no skill is called from here.
+//!
+//! Every event that the engine decides on (intents, settlements, seals, what follows an outcome) comes from here, and
+//! `replay` runs the same code over a bundle.
+
+pub(crate) mod advance;
+pub(crate) mod record;
+
+use std::time::Duration;
+
+use runproof_proof::event::{Actor, EffectClass, EndReason, EndStatus, Resolution, RunClaimed, RunCancelRequested, RunPlanned, StepResolved};
+use serde_json::Value;
+
+pub use record::Outcome;
+
+use crate::draft::{Draft, DraftError, Line};
+use crate::gate::Authorized;
+use crate::plan;
+use crate::run::{Run, WaitReason};
+use crate::skill::{Call, Skills};
+
+/// What the outside tells the engine.
+#[derive(Debug)]
+pub enum Command {
+    /// A worker took the run.
+    Claim {
+        /// The worker process.
+        worker: String,
+        /// Epoch of the claim.
+        epoch: u64,
+    },
+    /// Go on as far as possible.
+    Advance,
+    /// The open attempt ended.
+    Record(Outcome),
+    /// Somebody asks for the run to be cancelled.
+    Cancel {
+        /// Who.
+        actor: Actor,
+        /// Why.
+        reason: Option<String>,
+    },
+    /// Somebody says what came of an unknown attempt.
+    Resolve {
+        /// Step.
+        step_id: String,
+        /// What they say.
+        resolution: Resolution,
+        /// Who.
+        actor: Actor,
+        /// How they know.
+        reason: String,
+    },
+    /// The planner made this plan.
+    Plan(Value),
+    /// The planner made none.
+    PlannerFailed {
+        /// Why.
+        message: String,
+    },
+}
+
+/// Facts that a decision needs and the run does not hold.
+pub struct Context<'a> {
+    /// Microseconds since 1970.
+    pub now: u64,
+    /// 32 fresh random bytes: salts of this transition.
+    pub seed: [u8; 32],
+    /// What is known about skills.
+    pub facts: &'a dyn Facts,
+}
+
+/// What a decision needs to know about skills. The registry answers when a run is made, the record when it is replayed.
+pub trait Facts {
+    /// What is known about calling `skill` with these parameters.
+    fn skill(&self, skill: &str, params: &Value) -> SkillFacts;
+}
+
+/// What is known about a call before it is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SkillFacts {
+    /// No such skill.
+    NotFound,
+    /// The parameters do not fit.
+    Invalid(String),
+    /// It can be called.
+    Known {
+        /// Version.
+        version: String,
+        /// Effect class of this call.
+        effect: EffectClass,
+        /// Timeout when the plan names none.
+        default_timeout: Duration,
+        /// Longest timeout.
+        max_timeout: Duration,
+        /// Most that an attempt can cost, in microcents.
+        cost_limit_microcents: u64,
+    },
+}
+
+impl Facts for Skills {
+    fn skill(&self, skill: &str, params: &Value) -> SkillFacts {
+        let Some(skill) = self.get(skill) else { return SkillFacts::NotFound };
+        let findings = skill.check(params);
+        if !findings.is_empty() {
+            let texts = findings.iter().map(|finding| {
+                if finding.path.is_empty() { finding.message.clone() } else { format!("`{}`: {}", finding.path, finding.message) }
+            });
+            return SkillFacts::Invalid(texts.collect::<Vec<_>>().join("; "));
+        }
+        let manifest = skill.manifest();
+        let cost_limit_microcents = match manifest.cost {
+            crate::skill::CostModel::Free => 0,
+            crate::skill::CostModel::PerAttempt(cost) | crate::skill::CostModel::Metered(cost) => cost,
+        };
+        SkillFacts::Known {
+            version: manifest.version.to_owned(),
+            effect: skill.effect(params),
+            default_timeout: manifest.limits.default_timeout,
+            max_timeout: manifest.limits.max_timeout,
+            cost_limit_microcents,
+        }
+    }
+}
+
+/// Events to store, and what to do once they are durable.
+#[derive(Debug)]
+pub struct Decision {
+    /// Events in order.
+    pub lines: Vec<Line>,
+    /// The run with these events.
+    pub run: Run,
+    /// What follows.
+    pub next: Next,
+}
+
+/// What follows a decision.
+#[derive(Debug)]
+pub enum Next {
+    /// Perform this call, after the intent is durable. A pure one may be computed before.
+    Invoke(Box<Authorized<Call>>, EffectClass),
+    /// An attempt is open; its outcome is not known to this process.
+    Recover,
+    /// Nothing to do before this time, in microseconds.
+    Sleep(u64),
+    /// Nothing to do until somebody acts.
+    Wait(WaitReason),
+    /// Nobody made a plan yet.
+    NeedsPlan,
+    /// The run is over.
+    Ended(EndStatus),
+}
+
+/// A command that the run's state does not allow. Nothing was decided.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The run is over.
+    #[error("run `{run}` is over: {status}")]
+    Ended {
+        /// Run.
+        run: String,
+        /// How it ended.
+        status: EndStatus,
+    },
+    /// There is nothing to resolve.
+    #[error("step `{step}` of run `{run}` does not wait for a resolution")]
+    NothingToResolve {
+        /// Run.
+        run: String,
+        /// Step.
+        step: String,
+    },
+    /// No attempt is open.
+    #[error("run `{0}` has no open attempt")]
+    NothingOpen(String),
+    /// The run was asked to be cancelled before.
+    #[error("run `{0}` is being cancelled already")]
+    CancelRequested(String),
+    /// The plan is not valid.
+    #[error("the planner's plan is not valid: {0}")]
+    Plan(String),
+    /// The event cannot be written.
+    #[error(transparent)]
+    Draft(#[from] DraftError),
+}
+
+/// Decides what a command makes of a run.
+///
+/// # Errors
+/// [`Refusal`]: nothing was decided, the run stays as it is.
+pub fn decide(run: &Run, command: Command, context: &Context<'_>) -> Result<Decision, Refusal> {
+    if let Some((seal, _)) = &run.seal {
+        return Err(Refusal::Ended { run: run.id.clone(), status: seal.status });
+    }
+    let mut draft = Draft::new(run.clone(), context.now, context.seed);
+    match command {
+        Command::Advance => {}
+        Command::Claim { worker, epoch } => draft.push(|_| Ok(RunClaimed { epoch, worker }))?,
+        Command::Record(outcome) => record::record(&mut draft, outcome)?,
+        Command::Cancel { actor, reason } => {
+            if run.cancel.is_some() {
+                return Err(Refusal::CancelRequested(run.id.clone()));
+            }
+            let reason = reason.map(Value::String);
+            draft.push(|c| Ok(RunCancelRequested { actor, reason: c.commit_some("reason", reason.as_ref())? }))?;
+        }
+        Command::Resolve { step_id, resolution, actor, reason } => {
+            resolve(&mut draft, step_id, resolution, actor, reason)?;
+            // Only put on record: a worker goes on, so that whoever resolves need not wait for the rest of the run.
+            let next = Next::Sleep(draft.at);
+            return Ok(Decision { lines: draft.lines, run: draft.run, next });
+        }
+        Command::Plan(plan) => planned(&mut draft, &plan)?,
+        Command::PlannerFailed { message } => {
+            let next = advance::seal(&mut draft, EndStatus::Failed, EndReason::PlannerFailed, Some(message))?;
+            return Ok(Decision { lines: draft.lines, run: draft.run, next });
+        }
+    }
+    let next = advance::advance(&mut draft, context.facts)?;
+    Ok(Decision { lines: draft.lines, run: draft.run, next })
+}
+
+/// Adds the plan and nothing else: whoever claims the run goes on from there.
+///
+/// # Errors
+/// As [`decide`].
+pub fn plan_only(run: &Run, plan: &Value, context: &Context<'_>) -> Result<Decision, Refusal> {
+    let mut draft = Draft::new(run.clone(), context.now, context.seed);
+    planned(&mut draft, plan)?;
+    Ok(Decision { lines: draft.lines, run: draft.run, next: Next::Sleep(context.now) })
+}
+
+fn planned(draft: &mut Draft, value: &Value) -> Result<(), Refusal> {
+    let plan = plan::parse(value).map_err(|findings| {
+        let texts: Vec<String> = findings.iter().map(|finding| format!("{} {}", finding.path, finding.message)).collect();
+        Refusal::Plan(texts.join("; "))
+    })?;
+    let plan_digest = plan::digest(value).map_err(DraftError::Value)?;
+    let step_count = plan.steps.len() as u64;
+    Ok(draft.push(|c| Ok(RunPlanned { plan: c.commit("plan", value)?, plan_digest, step_count }))?)
+}
+
+fn resolve(draft: &mut Draft, step_id: String, resolution: Resolution, actor: Actor, reason: String) -> Result<(), Refusal> {
+    let run = &draft.run;
+    let waits = match run.wait_since() {
+        Some((WaitReason::Resolution(step), _)) => step == step_id,
+        Some((WaitReason::RetryAt(_) | WaitReason::Paused, _)) | None => false,
+    };
+    let Some(current) = run.current.as_ref().filter(|_| waits) else {
+        return Err(Refusal::NothingToResolve { run: run.id.clone(), step: step_id });
+    };
+    let (attempt, item) = (current.intent.attempt, current.intent.item.clone());
+    let reason = Value::String(reason);
+    Ok(draft.push(|c| Ok(StepResolved { actor, attempt, item, reason: c.commit("reason", &reason)?, resolution, step_id }))?)
+}

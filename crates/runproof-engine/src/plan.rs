@@ -1,0 +1,128 @@
+//! The plan `runproof.plan/v1`: what it may say, and every finding about one that says something else.
+//!
+//! A plan is honoured or refused as a whole; nothing in it is ignored. What this version cannot do yet is refused as
+//! `plan.unsupported`, with its path.
+
+mod parse;
+
+use runproof_proof::canonical::{self, NotCanonical};
+use runproof_proof::event::words_enum;
+use runproof_proof::hash::{Hash, tagged};
+use serde_json::Value;
+
+pub use parse::parse;
+
+/// Value of `schema` in a plan.
+pub const SCHEMA: &str = "runproof.plan/v1";
+/// Most steps in a plan.
+pub const MAX_STEPS: usize = 256;
+/// Largest canonical plan, in bytes.
+pub const MAX_PLAN: usize = 1024 * 1024;
+/// Longest timeout of a step, in milliseconds: one day.
+pub const MAX_TIMEOUT_MS: u64 = 86_400_000;
+
+/// A valid plan.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// Steps in the order in which they run.
+    pub steps: Vec<Step>,
+}
+
+/// One step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// Id, unique in the plan.
+    pub id: String,
+    /// Name of the skill.
+    pub skill: String,
+    /// Parameters, with references.
+    pub with: Value,
+    /// When and how often to try again.
+    pub retry: Retry,
+    /// Timeout of an attempt, in milliseconds; absent: the skill's own.
+    pub timeout_ms: Option<u64>,
+    /// What follows a failure.
+    pub on_error: OnError,
+    /// What follows an attempt of which nobody knows whether it took effect.
+    pub on_unknown: OnUnknown,
+}
+
+/// When and how often to try again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// Attempts in all, from 1.
+    pub max_attempts: u32,
+    /// Delay before the second attempt, in milliseconds; doubles each time.
+    pub initial_delay_ms: u64,
+    /// Longest delay, in milliseconds.
+    pub max_delay_ms: u64,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self { max_attempts: 3, initial_delay_ms: 500, max_delay_ms: 30_000 }
+    }
+}
+
+/// What follows a failed step.
+#[derive(Clone, Debug, PartialEq)]
+pub enum OnError {
+    /// The run fails.
+    Abort,
+    /// The next step follows.
+    Continue,
+    /// Another call takes the step's place; if it fails too, the run fails.
+    Fallback {
+        /// Name of the skill.
+        skill: String,
+        /// Parameters, with references.
+        with: Value,
+    },
+}
+
+words_enum! {
+    /// What follows an attempt of which nobody knows whether it took effect.
+    OnUnknown {
+        /// Wait for a person.
+        Hold = "hold",
+        /// Try again: the plan's author takes the risk of a second effect.
+        Retry = "retry",
+        /// Go on as if it had taken effect.
+        AssumeDone = "assume_done",
+        /// Settle as a failure.
+        Fail = "fail",
+    }
+}
+
+/// One thing that is wrong with a plan.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct PlanFinding {
+    /// Stable code: `plan.unsupported`, `plan.missing`, …
+    pub code: &'static str,
+    /// JSON path, such as `$.steps[2].with.url`.
+    pub path: String,
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    pub hint: String,
+}
+
+impl Plan {
+    /// The step at a position, or its fallback when `item` says so.
+    pub fn call(&self, plan_index: usize, fallback: bool) -> Option<(&Step, &str, &Value)> {
+        let step = self.steps.get(plan_index)?;
+        match (&step.on_error, fallback) {
+            (OnError::Fallback { skill, with }, true) => Some((step, skill, with)),
+            (OnError::Abort | OnError::Continue, true) => None,
+            (_, false) => Some((step, &step.skill, &step.with)),
+        }
+    }
+}
+
+/// Digest of a plan: `SHA-256("runproof.dev/plan/v1" || 0x00 || canonical plan)`.
+///
+/// # Errors
+/// The plan has no canonical form.
+pub fn digest(plan: &Value) -> Result<Hash, NotCanonical> {
+    Ok(tagged("runproof.dev/plan/v1", &canonical::to_bytes(plan)?))
+}

@@ -1,0 +1,145 @@
+//! What the engine needs from outside: small contracts, implemented at the edge and in `runproof-store`.
+
+use std::pin::Pin;
+
+use async_trait::async_trait;
+use runproof_proof::hash::Hash;
+
+use crate::draft::Line;
+use crate::projection::RowChanges;
+use crate::run::Run;
+use crate::skill::Write;
+
+/// A future that can move between threads.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Time.
+pub trait Clock: Send + Sync {
+    /// Microseconds since 1970.
+    fn now(&self) -> u64;
+    /// Ends when that many microseconds have passed.
+    fn sleep(&self, microseconds: u64) -> BoxFuture<'_, ()>;
+}
+
+/// Randomness.
+pub trait Entropy: Send + Sync {
+    /// 32 bytes that nobody can guess.
+    fn seed(&self) -> [u8; 32];
+}
+
+/// Secrets, by name.
+pub trait Secrets: Send + Sync {
+    /// The value of `secret://name`, if there is one.
+    fn get(&self, tenant: &str, name: &str) -> Option<zeroize::Zeroizing<String>>;
+}
+
+/// Who may write to a run: the worker that holds the newest claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fence {
+    /// Worker.
+    pub owner: String,
+    /// Epoch of its claim.
+    pub epoch: u64,
+}
+
+/// What becomes of the claim with a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// Kept.
+    Keep,
+    /// Given back; somebody may take the run from this time on, in microseconds.
+    Release(u64),
+    /// Given back; nobody takes the run before somebody acts.
+    Park,
+    /// The run is over.
+    End,
+}
+
+/// Events of one run that commit together, with everything that follows from them.
+#[derive(Clone, Debug)]
+pub struct Append {
+    /// Tenant.
+    pub tenant: String,
+    /// Run.
+    pub run_id: String,
+    /// Who writes.
+    pub fence: Fence,
+    /// Seq of the first event.
+    pub expected_seq: u64,
+    /// Leaf hash of the event before it.
+    pub expected_head: Hash,
+    /// The events.
+    pub lines: Vec<Line>,
+    /// Rows that change.
+    pub rows: RowChanges,
+    /// Writes of a transactional skill.
+    pub writes: Vec<Write>,
+    /// What becomes of the claim.
+    pub claim: Claim,
+}
+
+/// A run that a worker took.
+#[derive(Clone, Debug)]
+pub struct Claimed {
+    /// The run as stored.
+    pub run: Run,
+    /// The claim.
+    pub fence: Fence,
+}
+
+/// Why the store did not do it. The variants answer the only question of the driver: may it have happened?
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// Somebody else wrote, or holds the claim: forget the run.
+    #[error("run `{0}` was written or claimed by somebody else")]
+    Conflict(String),
+    /// Nothing was written; the same may work later.
+    #[error("the store is not available: {0}")]
+    Unavailable(String),
+    /// It may have been written: forget the run and load it again.
+    #[error("the store did not say whether it wrote: {0}")]
+    OutcomeUnknown(String),
+    /// What is stored cannot be right.
+    #[error("the store is damaged at {at}: {problem}")]
+    Corrupt {
+        /// Table and key.
+        at: String,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+/// Where runs are kept.
+#[async_trait]
+pub trait Journal: Send + Sync {
+    /// Appends if the run is still at the expected head and the fence holds; otherwise nothing is written.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn append(&self, append: Append) -> Result<(), StoreError>;
+
+    /// Takes up to `limit` runs that are due and that nobody holds.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn claim(&self, owner: &str, now: u64, limit: usize) -> Result<Vec<Claimed>, StoreError>;
+
+    /// Takes one run that nobody holds, due or not. `None` when somebody holds it or it is over.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn claim_run(&self, owner: &str, tenant: &str, run_id: &str) -> Result<Option<Claimed>, StoreError>;
+}
+
+/// Told of every write, for progress.
+pub trait Observer: Send + Sync {
+    /// These events of the run are durable.
+    fn committed(&self, run: &Run, lines: &[Line]);
+}
+
+/// An observer that does not look.
+pub struct Blind;
+
+impl Observer for Blind {
+    fn committed(&self, _run: &Run, _lines: &[Line]) {}
+}

@@ -1,0 +1,285 @@
+//! Runs the engine's decisions again over a proof bundle, and names every one that comes out differently.
+//!
+//! Facts come from the record (what a tool answered, which version of a skill there was); everything that the engine
+//! decided on (inputs, intents, what follows an outcome, settlements, the seal) is computed again by the same code.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use runproof_proof::bundle::Bundle;
+use runproof_proof::event::{Body, Event, StepReturned, StepStatus};
+use runproof_proof::finding::{Code, Finding};
+use runproof_proof::payload::Payload;
+use runproof_proof::report::{Check, Report};
+use serde_json::Value;
+
+use crate::decide::{Facts, Outcome, SkillFacts, advance, record};
+use crate::draft::Draft;
+use crate::plan;
+use crate::reference::{self, Root};
+use crate::run::{Run, Values};
+
+/// What a replay found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Replay {
+    /// Decisions that come out differently.
+    pub findings: Vec<Finding>,
+    /// Decisions that were made again.
+    pub decisions: u64,
+    /// Decisions that could not be made again, because values are withheld.
+    pub skipped: u64,
+}
+
+/// Replays a bundle and adds what it finds to the report.
+pub fn check(bundle: &Bundle, report: &mut Report) -> Replay {
+    let replay = replay(bundle);
+    if replay.decisions > 0 || !replay.findings.is_empty() {
+        report.find(Check::Replay, replay.findings.clone());
+    }
+    replay
+}
+
+/// Replays a bundle.
+pub fn replay(bundle: &Bundle) -> Replay {
+    let header = &bundle.header;
+    let mut replayer = Replayer {
+        run: Run::new(&header.log, &header.tenant, &header.run_id),
+        replay: Replay::default(),
+        withheld: BTreeSet::new(),
+        agreed: 0,
+    };
+    let events: Vec<(&Event, Values)> = bundle.entries.iter().map(|entry| (&entry.event, values(entry.payload.as_ref(), &entry.event))).collect();
+    for (index, entry) in bundle.entries.iter().enumerate() {
+        replayer.judge(&events[index..]);
+        if let Err(error) = replayer.run.apply(&entry.event, entry.leaf, &events[index].1) {
+            let finding = Finding::new(Code::ReplayDecision, &header.run_id, "$.kind").at(entry.event.seq);
+            replayer.replay.findings.push(finding.differs("an event that can follow", error));
+            break;
+        }
+        replayer.remember(&entry.event, &events[index].1);
+    }
+    replayer.replay
+}
+
+fn values(payload: Option<&Payload>, event: &Event) -> Values {
+    payload.and_then(|payload| payload.open(&event.commitments()).ok()).map(|opened| opened.values).unwrap_or_default()
+}
+
+struct Replayer {
+    run: Run,
+    replay: Replay,
+    /// Steps whose output is withheld; an empty name stands for the goal.
+    withheld: BTreeSet<String>,
+    /// Events ahead that were compared as part of an earlier decision.
+    agreed: usize,
+}
+
+impl Replayer {
+    /// Makes the decision that the next event records, if it is one, and compares.
+    fn judge(&mut self, ahead: &[(&Event, Values)]) {
+        if self.agreed > 0 {
+            self.agreed -= 1;
+            return;
+        }
+        let Some((event, values)) = ahead.first() else { return };
+        match &event.body {
+            Body::RunPlanned(_) => self.judge_plan(event, values),
+            Body::StepReturned(body) => self.judge_outcome(event, body, values),
+            Body::StepIntended(_) | Body::StepSettled(_) | Body::RunSealed(_) => self.judge_advance(ahead),
+            _ => {} // facts, not decisions
+        }
+    }
+
+    fn judge_plan(&mut self, event: &Event, values: &Values) {
+        let (Body::RunPlanned(body), Some(plan)) = (&event.body, values.get("plan")) else {
+            self.replay.skipped += 1;
+            return;
+        };
+        self.replay.decisions += 1;
+        let find = |code, path: &str| Finding::new(code, &self.run.id, path).at(event.seq);
+        match plan::parse(plan) {
+            Err(findings) => {
+                let got: Vec<String> = findings.iter().map(|finding| format!("{} {}", finding.path, finding.code)).collect();
+                self.replay.findings.push(find(Code::ReplayPlan, "payload.plan").differs("a valid plan", got.join(", ")));
+            }
+            Ok(parsed) => {
+                if parsed.steps.len() as u64 != body.step_count {
+                    self.replay.findings.push(find(Code::ReplayPlan, "$.body.step_count").differs(parsed.steps.len(), body.step_count));
+                }
+                let given = self.run.header.as_ref().and_then(|header| header.plan_digest);
+                let digest = plan::digest(plan).ok();
+                if digest != Some(body.plan_digest) || given.is_some_and(|given| given != body.plan_digest) {
+                    let expected = digest.map(|digest| digest.hex()).unwrap_or_default();
+                    self.replay.findings.push(find(Code::ReplayPlan, "$.body.plan_digest").differs(expected, body.plan_digest));
+                }
+            }
+        }
+    }
+
+    fn judge_outcome(&mut self, event: &Event, body: &StepReturned, values: &Values) {
+        if self.run.plan.is_none() || self.run.open().is_none() {
+            self.replay.skipped += 1;
+            return;
+        }
+        let text = |field: &str| values.get(field).and_then(Value::as_str).map(str::to_owned);
+        let outcome = Outcome {
+            outcome: body.outcome,
+            via: body.via,
+            output: values.get("output").cloned(),
+            category: body.category,
+            code: body.code.clone(),
+            error: text("error"),
+            retryable: body.retryable,
+            retry_after_us: body.retry_after_us,
+            cost_microcents: body.cost_microcents,
+            duration_us: body.duration_us,
+        };
+        let mut draft = Draft::new(self.run.clone(), event.at, [0; 32]);
+        match record::record(&mut draft, outcome) {
+            Ok(()) => self.compare(&draft, &[(event, values.clone())]),
+            Err(error) => self.differs(event, error),
+        }
+    }
+
+    fn judge_advance(&mut self, ahead: &[(&Event, Values)]) {
+        let (event, _) = &ahead[0];
+        // A run that ends without a plan has nothing to be decided again: the planner's failure is a fact.
+        if self.run.plan.is_none() || self.depends_on_withheld() {
+            self.replay.skipped += 1;
+            return;
+        }
+        let mut draft = Draft::new(self.run.clone(), event.at, [0; 32]);
+        match advance::advance_once(&mut draft, &Recorded(ahead)) {
+            Ok(_) if !draft.lines.is_empty() => {
+                self.agreed = draft.lines.len() - 1;
+                self.compare(&draft, ahead);
+            }
+            Ok(next) => self.differs(event, format!("nothing yet ({})", describe(next.as_ref()))),
+            Err(error) => self.differs(event, error),
+        }
+    }
+
+    fn differs(&mut self, event: &Event, expected: impl ToString) {
+        self.replay.decisions += 1;
+        let finding = Finding::new(Code::ReplayDecision, &self.run.id, "$.kind").at(event.seq);
+        self.replay.findings.push(finding.differs(expected, event.body.kind()));
+    }
+
+    /// Whether the step that comes next reads something that is not shown.
+    fn depends_on_withheld(&self) -> bool {
+        let Some(plan) = &self.run.plan else { return true };
+        if self.withheld.is_empty() {
+            return false;
+        }
+        let templates = plan.steps.iter().flat_map(|step| match &step.on_error {
+            plan::OnError::Fallback { with, .. } => vec![&step.with, with],
+            plan::OnError::Abort | plan::OnError::Continue => vec![&step.with],
+        });
+        let references = templates.filter_map(|with| reference::references(with).ok()).flatten();
+        let mut roots = references.map(|(_, reference)| match reference.root {
+            Root::Step(id) => id,
+            Root::Goal => String::new(),
+            Root::RunId | Root::Tenant | Root::Agent => "run".to_owned(),
+        });
+        roots.any(|root| self.withheld.contains(&root))
+    }
+
+    fn remember(&mut self, event: &Event, values: &Values) {
+        match &event.body {
+            Body::RunCreated(_) if !values.contains_key("goal") => {
+                self.withheld.insert(String::new());
+            }
+            Body::StepReturned(body) if body.output.is_some() && !values.contains_key("output") => {
+                self.withheld.insert(body.step_id.clone());
+            }
+            _ => {}
+        }
+    }
+
+    /// Compares the decided events with the recorded ones, field by field and value by value.
+    fn compare(&mut self, draft: &Draft, recorded: &[(&Event, Values)]) {
+        for (line, (event, values)) in draft.lines.iter().zip(recorded) {
+            self.replay.decisions += 1;
+            let Ok(decided) = Event::decode(&line.bytes) else { continue };
+            if decided.body.kind() != event.body.kind() {
+                let finding = Finding::new(Code::ReplayDecision, &self.run.id, "$.kind").at(event.seq);
+                self.replay.findings.push(finding.differs(decided.body.kind(), event.body.kind()));
+                return;
+            }
+            let mut differences = BTreeMap::new();
+            differ("$.body", &plain(&decided.body), &plain(&event.body), &mut differences);
+            let decided_values = line.payload.as_ref().and_then(|payload| Payload::decode(payload).ok());
+            let decided_values = self::values(decided_values.as_ref(), &decided);
+            for (field, value) in values {
+                if let Some(decided) = decided_values.get(field) {
+                    differ(&format!("payload.{field}"), decided, value, &mut differences);
+                }
+            }
+            for (path, (expected, got)) in differences {
+                let code = if path.starts_with("payload.params") { Code::ReplayInput } else { Code::ReplayDecision };
+                self.replay.findings.push(Finding::new(code, &self.run.id, path).at(event.seq).differs(expected, got));
+            }
+        }
+    }
+}
+
+fn describe(next: Option<&crate::decide::Next>) -> String {
+    next.map_or_else(|| "nothing to do".to_owned(), |next| format!("{next:?}").chars().take(60).collect())
+}
+
+/// The body as JSON, without commitments: those are under salts that a replay does not have.
+fn plain(body: &Body) -> Value {
+    let mut value = serde_json::to_value(body).unwrap_or_default();
+    if let Some(members) = value.as_object_mut() {
+        for (field, _) in body.commitments() {
+            members.remove(field);
+        }
+    }
+    value
+}
+
+fn differ(path: &str, expected: &Value, got: &Value, out: &mut BTreeMap<String, (String, String)>) {
+    match (expected, got) {
+        (Value::Object(expected), Value::Object(got)) => {
+            let names: BTreeSet<&String> = expected.keys().chain(got.keys()).collect();
+            for name in names {
+                let side = |members: &serde_json::Map<String, Value>| members.get(name).cloned().unwrap_or_default();
+                differ(&format!("{path}.{name}"), &side(expected), &side(got), out);
+            }
+        }
+        (expected, got) if expected != got => {
+            out.insert(path.to_owned(), (expected.to_string(), got.to_string()));
+        }
+        (_, _) => {}
+    }
+}
+
+/// What the record says about skills: the facts behind the decision that is made again.
+struct Recorded<'a>(&'a [(&'a Event, Values)]);
+
+impl Facts for Recorded<'_> {
+    fn skill(&self, skill: &str, _params: &Value) -> SkillFacts {
+        match self.0.first().map(|(event, values)| (&event.body, values)) {
+            Some((Body::StepIntended(body), _)) if body.skill == skill => {
+                let timeout = Duration::from_micros(body.timeout_us);
+                SkillFacts::Known {
+                    version: body.skill_version.clone(),
+                    effect: body.effect,
+                    default_timeout: timeout,
+                    max_timeout: timeout,
+                    cost_limit_microcents: body.cost_limit_microcents,
+                }
+            }
+            Some((Body::StepSettled(body), values)) if body.skill == skill && body.status == StepStatus::Failure => {
+                match body.code.as_deref() {
+                    Some("params.invalid") => {
+                        let error = values.get("error").and_then(Value::as_str).unwrap_or_default();
+                        SkillFacts::Invalid(error.to_owned())
+                    }
+                    Some(_) | None => SkillFacts::NotFound,
+                }
+            }
+            Some(_) | None => SkillFacts::NotFound,
+        }
+    }
+}

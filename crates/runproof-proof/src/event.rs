@@ -1,0 +1,336 @@
+//! The closed set of events: envelope, kinds, and the one way to and from bytes (`docs/spec/events.md`).
+//!
+//! Bytes are accepted only if encoding what they say gives the same bytes again, so an unknown field, another order
+//! or another spelling of a number is never "close enough".
+
+mod log;
+mod run;
+mod tenant;
+mod words;
+
+pub use log::*;
+pub use run::*;
+pub use tenant::*;
+pub use words::*;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::canonical::{self, NotCanonical};
+use crate::commit::Commitment;
+use crate::hash::{self, Hash};
+
+/// Version of the envelope that this crate reads and writes.
+pub const VERSION: u64 = 1;
+/// Largest encoded event, in bytes.
+pub const MAX_EVENT: usize = 16 * 1024;
+/// Largest number of events in a run.
+pub const MAX_RUN_EVENTS: u64 = 100_000;
+
+/// One recorded fact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Origin of the log that the event is a leaf of.
+    pub log: String,
+    /// The stream that it belongs to.
+    pub stream: Stream,
+    /// Tenant; `None` in the log's own stream only.
+    pub tenant: Option<String>,
+    /// Position in the stream, from 0.
+    pub seq: u64,
+    /// Leaf hash of the event before it in the stream; [`Hash::ZERO`] for the first.
+    pub prev: Hash,
+    /// Microseconds since 1970-01-01T00:00:00Z; never decreases within a stream.
+    pub at: u64,
+    /// What happened.
+    pub body: Body,
+}
+
+/// A sequence of events with its own `seq` and `prev`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stream {
+    /// One run.
+    Run(String),
+    /// What concerns a tenant and no single open run.
+    Tenant(String),
+    /// The ledger itself: its keys and its history.
+    Log,
+}
+
+impl Stream {
+    /// As written in the envelope: `run/<id>`, `tenant/<id>` or `log`.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Run(id) => format!("run/{id}"),
+            Self::Tenant(id) => format!("tenant/{id}"),
+            Self::Log => "log".to_owned(),
+        }
+    }
+
+    /// Parses what [`Stream::name`] writes.
+    pub fn parse(name: &str) -> Option<Self> {
+        match name.split_once('/') {
+            Some(("run", id)) if is_id(id) => Some(Self::Run(id.to_owned())),
+            Some(("tenant", id)) if is_id(id) => Some(Self::Tenant(id.to_owned())),
+            None if name == "log" => Some(Self::Log),
+            Some(_) | None => None,
+        }
+    }
+}
+
+/// Whether `text` is an identifier: `^[A-Za-z0-9_.:-]{1,64}$`.
+pub fn is_id(text: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b':' | b'-'))
+}
+
+/// Declares [`Body`] with its kinds, in one table that `docs/spec/events.md` repeats.
+macro_rules! bodies {
+    ($($kind:literal $name:ident: $what:literal),+ $(,)?) => {
+        /// What happened, by kind.
+        #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+        #[serde(untagged)]
+        pub enum Body {
+            $(#[doc = $what] $name(Box<$name>)),+
+        }
+
+        impl Body {
+            /// Every kind that this version knows.
+            pub const KINDS: &'static [&'static str] = &[$($kind),+];
+
+            /// The kind as written in the envelope.
+            pub fn kind(&self) -> &'static str {
+                match self { $(Self::$name(_) => $kind),+ }
+            }
+
+            fn decode(kind: &str, raw: &str) -> Result<Self, EventError> {
+                match kind {
+                    $($kind => serde_json::from_str(raw).map(|body| Self::$name(Box::new(body)))
+                        .map_err(|error| EventError::Body { kind: $kind, problem: error.to_string() }),)+
+                    _ => Err(EventError::UnknownKind(kind.chars().take(64).collect())),
+                }
+            }
+        }
+
+        $(impl From<$name> for Body {
+            fn from(body: $name) -> Self { Self::$name(Box::new(body)) }
+        })+
+    };
+}
+
+bodies! {
+    "run.created" RunCreated: "A run exists, with everything that was decided before it began.",
+    "run.planned" RunPlanned: "The run has a valid plan.",
+    "run.claimed" RunClaimed: "A worker took the run.",
+    "run.paused" RunPaused: "An operator paused the run.",
+    "run.resumed" RunResumed: "An operator let the run go on.",
+    "run.cancel_requested" RunCancelRequested: "Somebody asked for the run to be cancelled.",
+    "run.sealed" RunSealed: "The run is over; nothing can follow.",
+    "step.intended" StepIntended: "An attempt is about to touch the world.",
+    "step.returned" StepReturned: "What is known of an attempt.",
+    "step.resolved" StepResolved: "A person said whether an unknown attempt took effect.",
+    "step.settled" StepSettled: "The step is final.",
+    "policy.checked" PolicyChecked: "The check after a step.",
+    "approval.requested" ApprovalRequested: "The exact call waits for approval.",
+    "approval.decided" ApprovalDecided: "Somebody granted or denied an approval.",
+    "approval.expired" ApprovalExpired: "Nobody decided in time.",
+    "budget.exhausted" BudgetExhausted: "A reservation did not fit; the run waits.",
+    "budget.granted" BudgetGranted: "The reservation fits now.",
+    "incident.recorded" IncidentRecorded: "The run's one incident record.",
+    "usage.recorded" UsageRecorded: "The run's one record of model usage.",
+    "evidence.summarized" EvidenceSummarized: "The run's one evidence summary.",
+    "gap.recorded" GapRecorded: "A fact against ourselves.",
+    "tenant.created" TenantCreated: "The tenant exists.",
+    "tenant.agent_created" TenantAgentCreated: "The tenant has an agent.",
+    "tenant.run_opened" TenantRunOpened: "A run number was given out.",
+    "tenant.run_archived" TenantRunArchived: "A sealed run moved to the archive.",
+    "tenant.run_purged" TenantRunPurged: "A sealed run was removed; this is its tombstone.",
+    "tenant.hold_placed" TenantHoldPlaced: "A run must not be removed.",
+    "tenant.hold_lifted" TenantHoldLifted: "A run may be removed again.",
+    "tenant.value_erased" TenantValueErased: "A committed value was destroyed.",
+    "tenant.value_revealed" TenantValueRevealed: "A committed value was shown to somebody.",
+    "tenant.bundle_exported" TenantBundleExported: "A proof bundle left the system.",
+    "tenant.policy_set_activated" TenantPolicySetActivated: "Another policy set is in force.",
+    "tenant.budget_set" TenantBudgetSet: "A budget was set or changed.",
+    "tenant.kill_switch_set" TenantKillSwitchSet: "Steps are stopped, or let go on, for a scope.",
+    "log.created" LogCreated: "The ledger begins.",
+    "log.key_added" LogKeyAdded: "Another key may sign checkpoints.",
+    "log.key_retired" LogKeyRetired: "A key signs no further checkpoints.",
+    "log.key_revoked" LogKeyRevoked: "A key must not be trusted beyond a size.",
+    "log.rollback_acknowledged" LogRollbackAcknowledged: "An operator went on from an older database.",
+    "log.closed" LogClosed: "The ledger takes no further events.",
+}
+
+/// Why bytes are not an event.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EventError {
+    /// More than [`MAX_EVENT`] bytes.
+    #[error("event of {0} bytes, at most {MAX_EVENT} are allowed")]
+    TooLarge(usize),
+    /// Not canonical JSON.
+    #[error("event is not canonical JSON: {0}")]
+    NotCanonical(#[from] NotCanonical),
+    /// A newer envelope.
+    #[error("event has version {0}, this verifier knows {VERSION}")]
+    Version(u64),
+    /// The envelope lacks a field, has an unknown one, or one of the wrong type.
+    #[error("event envelope: {0}")]
+    Envelope(String),
+    /// A kind that this version does not know.
+    #[error("unknown event kind `{0}`")]
+    UnknownKind(String),
+    /// The body lacks a field, has an unknown one, or one of the wrong type.
+    #[error("body of `{kind}`: {problem}")]
+    Body {
+        /// Kind of the event.
+        kind: &'static str,
+        /// What the decoder said.
+        problem: String,
+    },
+    /// Decodes, but is not spelled the way that this version writes it.
+    #[error("event is not spelled canonically at byte {0}")]
+    Spelling(usize),
+}
+
+#[derive(Serialize)]
+struct WireOut<'a> {
+    at: u64,
+    body: &'a Body,
+    kind: &'static str,
+    log: &'a str,
+    prev: &'a Hash,
+    seq: u64,
+    stream: &'a str,
+    tenant: Option<&'a str>,
+    v: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WireIn<'a> {
+    at: u64,
+    #[serde(borrow)]
+    body: &'a RawValue,
+    kind: String,
+    log: String,
+    prev: Hash,
+    seq: u64,
+    stream: String,
+    tenant: Option<String>,
+    v: u64,
+}
+
+impl Event {
+    /// The canonical bytes: what is hashed, stored and shown.
+    pub fn encode(&self) -> Vec<u8> {
+        let wire = WireOut {
+            at: self.at,
+            body: &self.body,
+            kind: self.body.kind(),
+            log: &self.log,
+            prev: &self.prev,
+            seq: self.seq,
+            stream: &self.stream.name(),
+            tenant: self.tenant.as_deref(),
+            v: VERSION,
+        };
+        serde_json::to_vec(&wire).expect("events hold strings, integers and hashes only: they always encode")
+    }
+
+    /// Parses canonical bytes.
+    ///
+    /// # Errors
+    /// [`EventError`] says what is wrong; nothing is repaired or ignored.
+    pub fn decode(bytes: &[u8]) -> Result<Self, EventError> {
+        if bytes.len() > MAX_EVENT {
+            return Err(EventError::TooLarge(bytes.len()));
+        }
+        canonical::check(bytes, canonical::EVENT_DEPTH)?;
+        let envelope = |error: serde_json::Error| EventError::Envelope(error.to_string());
+        let wire: WireIn<'_> = serde_json::from_slice(bytes).map_err(|error| {
+            match serde_json::from_slice::<serde_json::Value>(bytes).ok().and_then(|value| value["v"].as_u64()) {
+                Some(version) if version > VERSION => EventError::Version(version),
+                Some(_) | None => envelope(error),
+            }
+        })?;
+        if wire.v != VERSION {
+            return Err(EventError::Version(wire.v));
+        }
+        let stream = Stream::parse(&wire.stream)
+            .ok_or_else(|| EventError::Envelope("`stream` is not run/<id>, tenant/<id> or log".to_owned()))?;
+        let event = Self {
+            log: wire.log,
+            stream,
+            tenant: wire.tenant,
+            seq: wire.seq,
+            prev: wire.prev,
+            at: wire.at,
+            body: Body::decode(&wire.kind, wire.body.get())?,
+        };
+        let encoded = event.encode();
+        match encoded.iter().zip(bytes).position(|(a, b)| a != b) {
+            Some(at) => Err(EventError::Spelling(at)),
+            None if encoded.len() != bytes.len() => Err(EventError::Spelling(encoded.len().min(bytes.len()))),
+            None => Ok(event),
+        }
+    }
+
+    /// Leaf hash of the canonical bytes.
+    pub fn leaf_hash(&self) -> Hash {
+        hash::leaf(&self.encode())
+    }
+
+    /// The committed values of this event, by field name, in canonical order.
+    pub fn commitments(&self) -> Vec<(&'static str, &Commitment)> {
+        self.body.commitments()
+    }
+}
+
+impl Body {
+    /// The committed values, by field name, in canonical order of names.
+    pub fn commitments(&self) -> Vec<(&'static str, &Commitment)> {
+        let all: Vec<(&'static str, Option<&Commitment>)> = match self {
+            Self::RunCreated(body) => vec![("goal", Some(&body.goal))],
+            Self::RunPlanned(body) => vec![("plan", Some(&body.plan))],
+            Self::RunPaused(body) => vec![("reason", body.reason.as_ref())],
+            Self::RunResumed(body) => vec![("reason", body.reason.as_ref())],
+            Self::RunCancelRequested(body) => vec![("reason", body.reason.as_ref())],
+            Self::RunSealed(body) => vec![("error", body.error.as_ref())],
+            Self::StepIntended(body) => vec![("params", Some(&body.params))],
+            Self::StepReturned(body) => vec![("error", body.error.as_ref()), ("output", body.output.as_ref())],
+            Self::StepResolved(body) => vec![("reason", Some(&body.reason))],
+            Self::StepSettled(body) => vec![("error", body.error.as_ref())],
+            Self::ApprovalDecided(body) => vec![("reason", body.reason.as_ref())],
+            Self::TenantAgentCreated(body) => vec![("name", Some(&body.name))],
+            Self::TenantHoldPlaced(body) => vec![("reason", Some(&body.reason))],
+            Self::TenantHoldLifted(body) => vec![("reason", Some(&body.reason))],
+            Self::TenantValueErased(body) => vec![("reason", Some(&body.reason))],
+            Self::TenantValueRevealed(body) => vec![("audience", Some(&body.audience))],
+            Self::TenantKillSwitchSet(body) => vec![("reason", Some(&body.reason))],
+            Self::RunClaimed(_)
+            | Self::PolicyChecked(_)
+            | Self::ApprovalRequested(_)
+            | Self::ApprovalExpired(_)
+            | Self::BudgetExhausted(_)
+            | Self::BudgetGranted(_)
+            | Self::IncidentRecorded(_)
+            | Self::UsageRecorded(_)
+            | Self::EvidenceSummarized(_)
+            | Self::GapRecorded(_)
+            | Self::TenantCreated(_)
+            | Self::TenantRunOpened(_)
+            | Self::TenantRunArchived(_)
+            | Self::TenantRunPurged(_)
+            | Self::TenantBundleExported(_)
+            | Self::TenantPolicySetActivated(_)
+            | Self::TenantBudgetSet(_)
+            | Self::LogCreated(_)
+            | Self::LogKeyAdded(_)
+            | Self::LogKeyRetired(_)
+            | Self::LogKeyRevoked(_)
+            | Self::LogRollbackAcknowledged(_)
+            | Self::LogClosed(_) => Vec::new(),
+        };
+        all.into_iter().filter_map(|(name, commitment)| Some((name, commitment?))).collect()
+    }
+}

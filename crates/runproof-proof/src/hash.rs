@@ -1,0 +1,108 @@
+//! SHA-256 digests and the hashes that runproof builds from them (RFC 6962 section 2.1, RFC 2104).
+//!
+//! Every hash with a purpose of its own has a tag, so that no value of one purpose can stand in for another.
+
+use std::fmt;
+
+use data_encoding::{BASE64, HEXLOWER};
+use hmac::{Hmac, KeyInit, Mac};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use sha2::{Digest, Sha256};
+
+/// A SHA-256 digest; written as 64 lower-case hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Hash(pub [u8; 32]);
+
+impl Hash {
+    /// 32 zero bytes: `prev` of the first event of a stream.
+    pub const ZERO: Self = Self([0; 32]);
+
+    /// Parses 64 lower-case hexadecimal digits; anything else is `None`.
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let bytes = HEXLOWER.decode(text.as_bytes()).ok()?;
+        Some(Self(bytes.try_into().ok()?))
+    }
+
+    /// Parses standard padded base64 of 32 bytes, as checkpoints and tlog proofs write hashes.
+    pub fn from_base64(text: &str) -> Option<Self> {
+        let bytes = BASE64.decode(text.as_bytes()).ok()?;
+        Some(Self(bytes.try_into().ok()?))
+    }
+
+    /// Lower-case hexadecimal.
+    pub fn hex(&self) -> String {
+        HEXLOWER.encode(&self.0)
+    }
+
+    /// Standard padded base64.
+    pub fn base64(&self) -> String {
+        BASE64.encode(&self.0)
+    }
+}
+
+impl fmt::Display for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.hex())
+    }
+}
+
+impl fmt::Debug for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.hex())
+    }
+}
+
+impl Serialize for Hash {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut text = [0u8; 64];
+        HEXLOWER.encode_mut(&self.0, &mut text);
+        serializer.serialize_str(std::str::from_utf8(&text).unwrap_or_default())
+    }
+}
+
+impl<'de> Deserialize<'de> for Hash {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::from_hex(&text).ok_or_else(|| de::Error::custom("expected 64 lower-case hexadecimal digits"))
+    }
+}
+
+/// Plain SHA-256.
+pub fn sha256(bytes: &[u8]) -> Hash {
+    Hash(Sha256::digest(bytes).into())
+}
+
+/// SHA-256 under a purpose: `SHA-256(tag || 0x00 || bytes)`.
+pub fn tagged(tag: &str, bytes: &[u8]) -> Hash {
+    let mut hasher = Sha256::new();
+    hasher.update(tag.as_bytes());
+    hasher.update([0]);
+    hasher.update(bytes);
+    Hash(hasher.finalize().into())
+}
+
+/// Leaf hash of an event: `SHA-256(0x00 || bytes)` (RFC 6962 section 2.1).
+pub fn leaf(bytes: &[u8]) -> Hash {
+    let mut hasher = Sha256::new();
+    hasher.update([0]);
+    hasher.update(bytes);
+    Hash(hasher.finalize().into())
+}
+
+/// Interior node: `SHA-256(0x01 || left || right)` (RFC 6962 section 2.1).
+pub fn node(left: &Hash, right: &Hash) -> Hash {
+    let mut hasher = Sha256::new();
+    hasher.update([1]);
+    hasher.update(left.0);
+    hasher.update(right.0);
+    Hash(hasher.finalize().into())
+}
+
+/// HMAC-SHA-256 over the concatenation of `parts` (RFC 2104).
+pub fn hmac(key: &[u8; 32], parts: &[&[u8]]) -> Hash {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of every length");
+    for part in parts {
+        mac.update(part);
+    }
+    Hash(mac.finalize().into_bytes().into())
+}

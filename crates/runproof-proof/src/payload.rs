@@ -1,0 +1,265 @@
+//! The values behind an event's commitments, and opening the commitments with them.
+//!
+//! A payload is stored and shown beside its event (`docs/spec/commitments.md`): whole, with the seed of all salts, or
+//! in parts, each with its own salt. What is absent is withheld, never assumed.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::canonical::{self, NotCanonical};
+use crate::commit::{self, Commitment, Division};
+use crate::hash::Hash;
+
+/// Longest payload line, in bytes.
+pub const MAX_PAYLOAD: usize = 17 * 1024 * 1024;
+/// Nesting of a payload line: three levels of its own around a value.
+const DEPTH: usize = canonical::VALUE_DEPTH + 4;
+
+/// The values behind an event's commitments.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Payload {
+    /// Everything: the seed gives every salt.
+    Whole {
+        /// 32 random bytes, drawn for this event alone.
+        seed: Hash,
+        /// Field name to value.
+        values: BTreeMap<String, Value>,
+    },
+    /// Some parts, each with its own salt; other parts are withheld or erased.
+    Parts(BTreeMap<String, Vec<ShownPart>>),
+}
+
+/// One part that is shown.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShownPart {
+    /// Position in the commitment.
+    pub index: u32,
+    /// Member name; empty for a whole value.
+    pub name: String,
+    /// Salt of this part.
+    pub salt: Hash,
+    /// The value.
+    pub value: Value,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wire {
+    parts: Option<BTreeMap<String, Vec<ShownPart>>>,
+    seed: Option<Hash>,
+    values: Option<BTreeMap<String, Value>>,
+}
+
+/// A place where a payload does not match its commitment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mismatch {
+    /// Place, such as `params.amount`.
+    pub path: String,
+    /// What the event commits to.
+    pub expected: String,
+    /// What the payload gives.
+    pub got: String,
+}
+
+/// A payload that matches its commitments.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Opened {
+    /// Values of which every part is shown.
+    pub values: BTreeMap<String, Value>,
+    /// Parts shown.
+    pub shown: u64,
+    /// Parts withheld.
+    pub withheld: Vec<(String, u32)>,
+}
+
+impl Payload {
+    /// A payload with nothing shown.
+    pub fn withheld() -> Self {
+        Self::Parts(BTreeMap::new())
+    }
+
+    /// Parses a payload line.
+    ///
+    /// # Errors
+    /// A text that says what is wrong.
+    pub fn decode(bytes: &[u8]) -> Result<Self, String> {
+        if bytes.len() > MAX_PAYLOAD {
+            return Err(format!("payload of {} bytes, at most {MAX_PAYLOAD} are allowed", bytes.len()));
+        }
+        canonical::check(bytes, DEPTH).map_err(|error| error.to_string())?;
+        let wire: Wire = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        match (wire.seed, wire.values, wire.parts) {
+            (Some(seed), Some(values), None) => Ok(Self::Whole { seed, values }),
+            (None, None, Some(parts)) => Ok(Self::Parts(parts)),
+            _ => Err("payload needs either `seed` and `values`, or `parts`".to_owned()),
+        }
+    }
+
+    /// The canonical payload line.
+    ///
+    /// # Errors
+    /// A value has no canonical form.
+    pub fn encode(&self) -> Result<Vec<u8>, NotCanonical> {
+        match self {
+            Self::Whole { seed, values } => {
+                let mut out = format!("{{\"seed\":\"{seed}\",\"values\":{{").into_bytes();
+                for (index, (name, value)) in values.iter().enumerate() {
+                    let comma = if index > 0 { "," } else { "" };
+                    out.extend_from_slice(format!("{comma}\"{name}\":").as_bytes());
+                    out.extend_from_slice(&canonical::to_bytes(value)?);
+                }
+                out.extend_from_slice(b"}}");
+                Ok(out)
+            }
+            Self::Parts(parts) => {
+                let value = serde_json::json!({ "parts": parts });
+                canonical::to_bytes(&value)
+            }
+        }
+    }
+
+    /// Compares the payload with the commitments of its event.
+    ///
+    /// # Errors
+    /// Every place that does not match.
+    pub fn open(&self, commitments: &[(&'static str, &Commitment)]) -> Result<Opened, Vec<Mismatch>> {
+        let mut opened = Opened::default();
+        let mut wrong = Vec::new();
+        let names: Vec<&String> = match self {
+            Self::Whole { values, .. } => values.keys().collect(),
+            Self::Parts(parts) => parts.keys().collect(),
+        };
+        for name in names {
+            if !commitments.iter().any(|(field, _)| field == name) {
+                wrong.push(mismatch(name, "no such value in the event", "a value"));
+            }
+        }
+        for (field, commitment) in commitments {
+            match self {
+                Self::Whole { seed, values } => match values.get(*field) {
+                    Some(value) => open_whole(field, commitment, seed, value, &mut opened, &mut wrong),
+                    None => wrong.push(mismatch(field, "a value", "none")),
+                },
+                Self::Parts(parts) => {
+                    let shown = parts.get(*field).map(Vec::as_slice).unwrap_or_default();
+                    open_parts(field, commitment, shown, &mut opened, &mut wrong);
+                }
+            }
+        }
+        if wrong.is_empty() { Ok(opened) } else { Err(wrong) }
+    }
+
+    /// The same payload with one part, or all parts of a field, taken out together with the seed.
+    ///
+    /// # Errors
+    /// A value has no canonical form.
+    pub fn without(&self, field: &str, index: Option<u32>) -> Result<Self, NotCanonical> {
+        let mut parts = self.to_parts()?;
+        if let Some(shown) = parts.get_mut(field) {
+            shown.retain(|part| index.is_some_and(|index| part.index != index));
+        }
+        parts.retain(|_, shown| !shown.is_empty());
+        Ok(Self::Parts(parts))
+    }
+
+    fn to_parts(&self) -> Result<BTreeMap<String, Vec<ShownPart>>, NotCanonical> {
+        match self {
+            Self::Parts(parts) => Ok(parts.clone()),
+            Self::Whole { seed, values } => values
+                .iter()
+                .map(|(field, value)| {
+                    let (division, parts) = commit::parts(value)?;
+                    let shown = parts.into_iter().map(|part| ShownPart {
+                        index: part.index,
+                        salt: commit::salt(&seed.0, field, part.index),
+                        value: match division {
+                            Division::Members => value[&part.name].clone(),
+                            Division::Whole => value.clone(),
+                        },
+                        name: part.name,
+                    });
+                    Ok((field.clone(), shown.collect()))
+                })
+                .collect(),
+        }
+    }
+}
+
+fn mismatch(path: &str, expected: impl Into<String>, got: impl Into<String>) -> Mismatch {
+    Mismatch { path: path.to_owned(), expected: expected.into(), got: got.into() }
+}
+
+fn place(field: &str, name: &str) -> String {
+    if name.is_empty() { field.to_owned() } else { format!("{field}.{name}") }
+}
+
+fn open_whole(
+    field: &str,
+    commitment: &Commitment,
+    seed: &Hash,
+    value: &Value,
+    opened: &mut Opened,
+    wrong: &mut Vec<Mismatch>,
+) {
+    let (division, parts) = match commit::parts(value) {
+        Ok(parts) => parts,
+        Err(error) => return wrong.push(mismatch(field, "a canonical value", error.to_string())),
+    };
+    if division != commitment.division || parts.len() != commitment.macs.len() {
+        let expected = format!("{} members", commitment.macs.len());
+        return wrong.push(mismatch(field, expected, format!("{} members", parts.len())));
+    }
+    let before = wrong.len();
+    for (part, expected) in parts.iter().zip(&commitment.macs) {
+        let got = commit::mac(&commit::salt(&seed.0, field, part.index), division, &part.name, &part.bytes);
+        if got != *expected {
+            wrong.push(mismatch(&place(field, &part.name), expected.hex(), got.hex()));
+        }
+    }
+    if wrong.len() == before {
+        opened.shown += parts.len() as u64;
+        opened.values.insert(field.to_owned(), value.clone());
+    }
+}
+
+fn open_parts(
+    field: &str,
+    commitment: &Commitment,
+    shown: &[ShownPart],
+    opened: &mut Opened,
+    wrong: &mut Vec<Mismatch>,
+) {
+    let before = wrong.len();
+    let mut next = 0;
+    for part in shown {
+        let Some(expected) = commitment.macs.get(part.index as usize).filter(|_| part.index >= next) else {
+            return wrong.push(mismatch(field, "parts in order, within the commitment", format!("part {}", part.index)));
+        };
+        let bytes = match canonical::to_bytes(&part.value) {
+            Ok(bytes) => bytes,
+            Err(error) => return wrong.push(mismatch(&place(field, &part.name), "a canonical value", error.to_string())),
+        };
+        let got = commit::mac(&part.salt, commitment.division, &part.name, &bytes);
+        if got != *expected {
+            wrong.push(mismatch(&place(field, &part.name), expected.hex(), got.hex()));
+        }
+        next = part.index + 1;
+    }
+    let is_shown = |index: u32| shown.iter().any(|part| part.index == index);
+    let withheld = (0..commitment.macs.len() as u32).filter(|index| !is_shown(*index));
+    opened.withheld.extend(withheld.map(|index| (field.to_owned(), index)));
+    if wrong.len() > before {
+        return;
+    }
+    opened.shown += shown.len() as u64;
+    if shown.len() == commitment.macs.len() {
+        let value = match commitment.division {
+            Division::Members => Value::Object(shown.iter().map(|part| (part.name.clone(), part.value.clone())).collect()),
+            Division::Whole => shown[0].value.clone(),
+        };
+        opened.values.insert(field.to_owned(), value);
+    }
+}

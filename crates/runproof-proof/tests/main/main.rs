@@ -1,0 +1,3 @@
+//! Tests of the format: samples, vectors, properties and mutations, in one binary.
+
+mod samples;
