@@ -71,7 +71,7 @@ pub struct Context<'a> {
 }
 
 /// What a decision needs to know about skills. The registry answers when a run is made, the record when it is replayed.
-pub trait Facts {
+pub trait Facts: Sync {
     /// What is known about calling `skill` with these parameters.
     fn skill(&self, skill: &str, params: &Value) -> SkillFacts;
 }

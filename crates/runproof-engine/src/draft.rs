@@ -81,6 +81,7 @@ pub fn encode(event: &Event, committer: Committer) -> Result<(Line, Values), Dra
     if bytes.len() > runproof_proof::event::MAX_EVENT {
         return Err(DraftError::TooLarge { kind: event.body.kind(), bytes: bytes.len() });
     }
+    debug_assert_eq!(Event::decode(&bytes).as_ref(), Ok(event), "an event has to decode to itself");
     let values = committer.values;
     let payload = if values.is_empty() {
         None

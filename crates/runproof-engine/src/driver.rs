@@ -16,10 +16,12 @@ use crate::ports::{Append, Claim, Claimed, Clock, Entropy, Fence, Journal, Obser
 use crate::projection;
 use crate::redact::{self, Scrubber};
 use crate::run::{Run, WaitReason};
-use crate::skill::{Attempt, AttemptResult, Call, Dispatch, Failure, Probe, Skills, Write};
+use crate::skill::{Attempt, AttemptResult, Call, Dispatch, Failure, Probe, Skill, Skills, Write};
 
 /// Delays up to this long are waited for without giving the run back, in microseconds.
 const INLINE_DELAY: u64 = 1_000_000;
+/// Pause between two probes that have to agree, in microseconds.
+const PROBE_PAUSE: u64 = 1_000_000;
 
 /// Everything that the loop needs.
 pub struct Driver {
@@ -187,7 +189,7 @@ impl Driver {
             None => cut_off(effect, cancel.requested().is_some(), &skill.manifest().cost),
         };
         if effect == EffectClass::Probeable && matches!(attempt.result, AttemptResult::Unknown(_)) {
-            let probed = skill.probe(&dispatch).await;
+            let probed = self.probe(skill.as_ref(), &dispatch, timeout).await;
             if probed != Probe::Unknown {
                 return self.outcome(probe_result(probed), attempt.cost_microcents, Via::Probe, started, scrubber.as_ref());
             }
@@ -221,11 +223,22 @@ impl Driver {
         let (Ok((dispatch, scrubber)), Some(skill)) = (self.dispatch(&call), self.skills.get(&intent.skill)) else {
             return Outcome::interrupted();
         };
-        let limit = self.clock.sleep(intent.timeout_us);
-        match either(skill.probe(&dispatch), limit).await {
-            None | Some(Probe::Unknown) => Outcome::interrupted(),
-            Some(probed) => self.outcome(probe_result(probed), 0, Via::Probe, started, scrubber.as_ref()),
+        match self.probe(skill.as_ref(), &dispatch, intent.timeout_us).await {
+            Probe::Unknown => Outcome::interrupted(),
+            probed @ (Probe::Done { .. } | Probe::NotDone) => self.outcome(probe_result(probed), 0, Via::Probe, started, scrubber.as_ref()),
         }
+    }
+
+    /// Asks the receiver, within the time of an attempt. A "no" counts only when it is said twice with a pause between:
+    /// the receiver may still be at work on what it got.
+    async fn probe(&self, skill: &dyn Skill, dispatch: &Dispatch, timeout: u64) -> Probe {
+        let ask = || either(skill.probe(dispatch), self.clock.sleep(timeout));
+        match ask().await {
+            Some(Probe::NotDone) => {}
+            answer => return answer.unwrap_or(Probe::Unknown),
+        }
+        self.clock.sleep(PROBE_PAUSE).await;
+        ask().await.unwrap_or(Probe::Unknown)
     }
 
     /// Fills in secrets.

@@ -3,6 +3,7 @@
 //! A plan is honoured or refused as a whole; nothing in it is ignored. What this version cannot do yet is refused as
 //! `plan.unsupported`, with its path.
 
+mod json;
 mod parse;
 
 use runproof_proof::canonical::{self, NotCanonical};
@@ -10,6 +11,7 @@ use runproof_proof::event::words_enum;
 use runproof_proof::hash::{Hash, tagged};
 use serde_json::Value;
 
+pub use json::from_json;
 pub use parse::parse;
 
 /// Value of `schema` in a plan.

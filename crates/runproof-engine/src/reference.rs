@@ -28,7 +28,7 @@ pub use resolve::resolve;
 /// Longest path between the braces, in characters.
 const MAX_REFERENCE: usize = 512;
 
-/// Largest result of [`resolve`], in bytes of JSON text.
+/// Largest result of [`resolve()`], in bytes of JSON text.
 pub const MAX_RESOLVED: usize = 1024 * 1024;
 
 /// Most member names that an error lists.

@@ -2,7 +2,11 @@
 //!
 //! Says what was checked, what was not, and what a proof cannot show. Text from the file is escaped before it is shown.
 
+mod text;
+
 use serde::Serialize;
+
+pub use text::Style;
 
 use crate::event::{Event, EvidenceClass};
 use crate::finding::{Finding, Verdict};

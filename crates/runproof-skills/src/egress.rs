@@ -51,7 +51,12 @@ impl Egress {
         let entries = text
             .split(|c: char| c == ',' || c.is_whitespace())
             .filter(|entry| !entry.is_empty())
-            .map(|entry| Entry::parse(entry).map_err(|problem| EgressError { entry: entry.to_owned(), problem }))
+            .map(|entry| {
+                Entry::parse(entry).map_err(|problem| EgressError {
+                    entry: entry.to_owned(),
+                    problem,
+                })
+            })
             .collect::<Result<_, _>>()?;
         Ok(Self { entries })
     }
@@ -61,11 +66,17 @@ impl Egress {
     /// # Errors
     /// [`Denied`] when the address is outside the public ranges and no entry allows it.
     pub fn judge(&self, host: &str, address: IpAddr, port: u16) -> Result<(), Denied> {
-        let Some(range) = ranges::denied(address) else { return Ok(()) };
+        let Some(range) = ranges::denied(address) else {
+            return Ok(());
+        };
         if self.entries.iter().any(|entry| entry.allows(host, address, port)) {
             return Ok(());
         }
-        Err(Denied { host: host.to_owned(), address, range })
+        Err(Denied {
+            host: host.to_owned(),
+            address,
+            range,
+        })
     }
 
     /// The addresses of `host` that may be connected to.

@@ -6,6 +6,8 @@
 use runproof_engine::skill::ParamFinding;
 use serde_json::{Map, Value};
 
+use crate::strict_json::nests_at_most;
+
 /// When parameters are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
@@ -26,7 +28,12 @@ pub(crate) struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// Starts reading; parameters that are not an object are the first finding.
     pub(crate) fn new(params: &'a Value, stage: Stage) -> Self {
-        let mut reader = Self { members: params.as_object(), stage, known: Vec::new(), findings: Vec::new() };
+        let mut reader = Self {
+            members: params.as_object(),
+            stage,
+            known: Vec::new(),
+            findings: Vec::new(),
+        };
         if reader.members.is_none() {
             reader.find("", "parameters must be an object");
         }
@@ -35,7 +42,24 @@ impl<'a> Reader<'a> {
 
     /// Records a finding about a path.
     pub(crate) fn find(&mut self, path: impl Into<String>, message: impl Into<String>) {
-        self.findings.push(ParamFinding { path: path.into(), message: message.into() });
+        self.findings.push(ParamFinding {
+            path: path.into(),
+            message: message.into(),
+        });
+    }
+
+    /// Finds parameters that nest too deeply or are too large as JSON; `true` when they are neither. Depth comes first,
+    /// because writing a value out descends into it.
+    pub(crate) fn within(&mut self, params: &Value, max_depth: usize, max_bytes: usize) -> bool {
+        if !nests_at_most(params, max_depth) {
+            self.find("", format!("parameters nest deeper than {max_depth} levels"));
+            return false;
+        }
+        let fits = size(params) <= max_bytes;
+        if !fits {
+            self.find("", format!("parameters are larger than {max_bytes} bytes"));
+        }
+        fits
     }
 
     /// Whether the member is there, open or not.
@@ -57,7 +81,7 @@ impl<'a> Reader<'a> {
     /// Says that a member is needed, when it is not there.
     pub(crate) fn need(&mut self, name: &'static str) {
         if self.members.is_some() && !self.has(name) {
-            self.find(name, format!("`{name}` is missing"));
+            self.find(name, "is missing");
         }
     }
 
@@ -72,16 +96,27 @@ impl<'a> Reader<'a> {
     }
 
     /// The member as an integer in a range.
-    pub(crate) fn integer(&mut self, name: &'static str, range: std::ops::RangeInclusive<u64>) -> Option<u64> {
+    pub(crate) fn integer(
+        &mut self,
+        name: &'static str,
+        range: std::ops::RangeInclusive<u64>,
+    ) -> Option<u64> {
         let expected = format!("an integer from {} to {}", range.start(), range.end());
-        self.typed(name, &expected, |value| value.as_u64().filter(|number| range.contains(number)))
+        self.typed(name, &expected, |value| {
+            value.as_u64().filter(|number| range.contains(number))
+        })
     }
 
     /// The member as one of a few words.
     pub(crate) fn word<T: Clone>(&mut self, name: &'static str, words: &[(&'static str, T)]) -> Option<T> {
         let list: Vec<_> = words.iter().map(|(word, _)| *word).collect();
         let expected = format!("one of {}", list.join(", "));
-        let find = |text: &str| words.iter().find(|(word, _)| *word == text).map(|(_, value)| value.clone());
+        let find = |text: &str| {
+            words
+                .iter()
+                .find(|(word, _)| *word == text)
+                .map(|(_, value)| value.clone())
+        };
         self.typed(name, &expected, |value| value.as_str().and_then(find))
     }
 
@@ -95,14 +130,19 @@ impl<'a> Reader<'a> {
         self.typed(name, "a list", Value::as_array)
     }
 
-    fn typed<T>(&mut self, name: &'static str, expected: &str, read: impl Fn(&'a Value) -> Option<T>) -> Option<T> {
+    fn typed<T>(
+        &mut self,
+        name: &'static str,
+        expected: &str,
+        read: impl Fn(&'a Value) -> Option<T>,
+    ) -> Option<T> {
         let value = self.any(name)?;
         if self.is_open(value) {
             return None;
         }
         let found = read(value);
         if found.is_none() {
-            self.find(name, format!("`{name}` must be {expected}"));
+            self.find(name, format!("must be {expected}"));
         }
         found
     }
@@ -111,18 +151,29 @@ impl<'a> Reader<'a> {
     pub(crate) fn finish(mut self) -> Vec<ParamFinding> {
         for name in self.members.into_iter().flat_map(Map::keys) {
             if !self.known.contains(&name.as_str()) {
-                let message = format!("`{name}` is not a parameter of this skill");
-                self.findings.push(ParamFinding { path: name.clone(), message });
+                let message = "is not a parameter of this skill".to_owned();
+                self.findings.push(ParamFinding {
+                    path: name.clone(),
+                    message,
+                });
             }
         }
         self.findings
     }
 }
 
-/// The findings as one message.
+/// The findings as one message, written as admission writes them.
 pub(crate) fn sentence(findings: &[ParamFinding]) -> String {
-    let messages: Vec<_> = findings.iter().map(|finding| finding.message.as_str()).collect();
-    messages.join("; ")
+    let write = |finding: &ParamFinding| match finding.path.as_str() {
+        "" => finding.message.clone(),
+        path => format!("`{path}`: {}", finding.message),
+    };
+    findings.iter().map(write).collect::<Vec<_>>().join("; ")
+}
+
+/// Length of a value as JSON.
+pub(crate) fn size(value: &Value) -> usize {
+    serde_json::to_vec(value).map_or(0, |bytes| bytes.len())
 }
 
 fn holds_placeholder(text: &str) -> bool {

@@ -1,1 +1,334 @@
-//! placeholder
+//! Where journals, projections, queues and the ledger are kept.
+//!
+//! Each store is native; they share the contract below and a conformance suite, not query code. Nothing here decides
+//! what a run does: it stores what the engine decided, atomically, and reads it back.
+
+pub mod memory;
+pub mod migrate;
+pub mod sqlite;
+mod tree;
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use runproof_engine::admission::{Admitted, StreamHead};
+use runproof_engine::audit::RawRow;
+use runproof_engine::ports::{Claimed, Fence, Journal, StoreError};
+use runproof_engine::run::Run;
+use runproof_proof::checkpoint::Checkpoint;
+use runproof_proof::event::{Actor, Body};
+use runproof_proof::hash::Hash;
+use runproof_proof::note::NoteSigner;
+use serde::{Deserialize, Serialize};
+
+pub use tree::Tree;
+
+/// A run that was opened, or found again by its idempotency key.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// The run as stored.
+    pub run: Run,
+    /// The claim, when it was opened for somebody and is not over.
+    pub fence: Option<Fence>,
+    /// It existed before: the idempotency key was used for the same request.
+    pub existing: bool,
+}
+
+/// Why a command wrote nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CommandError {
+    /// No such tenant.
+    #[error("tenant `{0}` does not exist")]
+    NoTenant(String),
+    /// The tenant exists already.
+    #[error("tenant `{0}` exists already")]
+    TenantExists(String),
+    /// No such agent in this tenant.
+    #[error("agent `{agent}` does not exist in tenant `{tenant}`")]
+    NoAgent {
+        /// Tenant.
+        tenant: String,
+        /// Agent.
+        agent: String,
+    },
+    /// The agent exists already.
+    #[error("agent `{0}` exists already")]
+    AgentExists(String),
+    /// The idempotency key was used for something else.
+    #[error("idempotency key `{key}` was used for another request, which made run `{run_id}`")]
+    KeyReused {
+        /// Key.
+        key: String,
+        /// Run that it made.
+        run_id: String,
+    },
+    /// No such run in this tenant.
+    #[error("run `{run_id}` does not exist in tenant `{tenant}`")]
+    NoRun {
+        /// Tenant.
+        tenant: String,
+        /// Run.
+        run_id: String,
+    },
+    /// No such value in the run.
+    #[error("event {seq} of run `{run_id}` has no value `{field}` to erase")]
+    NoValue {
+        /// Run.
+        run_id: String,
+        /// Event.
+        seq: u64,
+        /// Field.
+        field: String,
+    },
+    /// The run is not over: its values are still needed.
+    #[error("run `{0}` is not over")]
+    RunOpen(String),
+    /// The engine refused.
+    #[error("{0}")]
+    Refused(String),
+    /// The store did not do it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A change to a tenant, recorded in the tenant's stream.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "change", rename_all = "snake_case")]
+pub enum TenantChange {
+    /// Creates the tenant.
+    Create,
+    /// Creates an agent.
+    CreateAgent {
+        /// Agent id.
+        id: String,
+        /// Name for people.
+        name: String,
+    },
+    /// Destroys a value of a run that is over.
+    Erase {
+        /// Run.
+        run_id: String,
+        /// Event.
+        seq: u64,
+        /// Field.
+        field: String,
+        /// Which part; `None`: all.
+        index: Option<u32>,
+        /// On what ground.
+        reason: String,
+    },
+}
+
+/// When, under which salt, and by whom something is written.
+#[derive(Clone, Debug)]
+pub struct Stamp {
+    /// Microseconds since 1970.
+    pub now: u64,
+    /// 32 fresh random bytes.
+    pub seed: [u8; 32],
+    /// Who.
+    pub actor: Actor,
+}
+
+/// One stored transition, as read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TransitionRow {
+    /// Leaf index of the first event.
+    pub first_leaf: u64,
+    /// Tenant column.
+    pub tenant: String,
+    /// Stream column.
+    pub stream: String,
+    /// Seq of the first event, as the column says.
+    pub first_seq: u64,
+    /// Number of events, as the column says.
+    pub event_count: u64,
+    /// Canonical events, one a line.
+    pub events: String,
+    /// Payload lines, one an event; empty where there is none.
+    pub payloads: String,
+}
+
+/// Everything that a store holds about one run, read in one snapshot.
+#[derive(Clone, Debug, Default)]
+pub struct Evidence {
+    /// Origin of the log.
+    pub log: String,
+    /// Transitions of the run.
+    pub transitions: Vec<TransitionRow>,
+    /// Transitions of the tenant's stream.
+    pub tenant_transitions: Vec<TransitionRow>,
+    /// Rows of the projections and of the seal, by table, every column, of any tenant.
+    pub rows: BTreeMap<&'static str, Vec<RawRow>>,
+    /// The newest checkpoint, as a signed note.
+    pub checkpoint: Option<String>,
+}
+
+/// A row of a listing.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AgentRow {
+    /// Tenant.
+    pub tenant_id: String,
+    /// Agent id.
+    pub id: String,
+    /// Name.
+    pub name: String,
+    /// When it was created.
+    pub created_at: String,
+}
+
+/// A run in a listing.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RunListing {
+    /// Run id.
+    pub run_id: String,
+    /// Number within the tenant.
+    pub run_no: Option<u64>,
+    /// Tenant.
+    pub tenant_id: String,
+    /// Agent.
+    pub agent_id: String,
+    /// Status.
+    pub status: String,
+    /// Why it does not move.
+    pub wait_reason: Option<String>,
+    /// What it waits for.
+    pub wait_ref: Option<String>,
+    /// When it was created.
+    pub created_at: String,
+    /// When it was over.
+    pub completed_at: Option<String>,
+}
+
+/// Keeps the newest head of the log on another medium than the database, and signs.
+pub trait Notary: Send {
+    /// The key.
+    fn signer(&self) -> &NoteSigner;
+    /// Keeps a signed checkpoint; called after it is durable in the store.
+    ///
+    /// # Errors
+    /// Text that says why it could not be kept; the store stops signing.
+    fn keep(&self, note: &str) -> Result<(), String>;
+    /// The newest checkpoint that was kept.
+    fn last(&self) -> Option<Checkpoint>;
+    /// Microseconds since 1970.
+    fn now(&self) -> u64;
+}
+
+/// Where runs are kept, as the edge sees it.
+#[async_trait]
+pub trait Store: Journal {
+    /// Opens an admitted run, or finds the one that its idempotency key made. Claims it when `owner` is given.
+    ///
+    /// # Errors
+    /// [`CommandError`]; nothing is written.
+    async fn open_run(&self, admitted: Admitted, owner: Option<String>, stamp: Stamp) -> Result<Opened, CommandError>;
+
+    /// Changes a tenant.
+    ///
+    /// # Errors
+    /// [`CommandError`]; nothing is written.
+    async fn change_tenant(&self, tenant: &str, change: TenantChange, stamp: Stamp) -> Result<(), CommandError>;
+
+    /// The run, from its events. `None` when the tenant has no such run.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn load_run(&self, tenant: &str, run_id: &str) -> Result<Option<Run>, StoreError>;
+
+    /// Everything about one run.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn evidence(&self, tenant: &str, run_id: &str) -> Result<Evidence, StoreError>;
+
+    /// Roots of subtrees of the ledger, in order; each range is one that a proof calls for.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] when a tile is missing.
+    async fn subtree_roots(&self, ranges: Vec<runproof_proof::merkle::Range>) -> Result<Vec<Hash>, StoreError>;
+
+    /// The newest checkpoint, as a signed note.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn checkpoint(&self) -> Result<Option<String>, StoreError>;
+
+    /// Newest runs first; all tenants when none is given.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn list_runs(&self, tenant: Option<&str>, limit: usize) -> Result<Vec<RunListing>, StoreError>;
+
+    /// Agents of a tenant, or of all.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn list_agents(&self, tenant: Option<&str>) -> Result<Vec<AgentRow>, StoreError>;
+}
+
+/// Folds stored transitions into a run. `None` when there are none.
+///
+/// # Errors
+/// [`StoreError::Corrupt`] names the transition that does not decode or does not follow.
+pub fn fold(log: &str, tenant: &str, run_id: &str, transitions: &[TransitionRow]) -> Result<Option<Run>, StoreError> {
+    if transitions.is_empty() {
+        return Ok(None);
+    }
+    let mut run = Run::new(log, tenant, run_id);
+    for transition in transitions {
+        let corrupt = |problem: String| StoreError::Corrupt { at: format!("transitions[first_leaf={}]", transition.first_leaf), problem };
+        let mut payloads = transition.payloads.split('\n');
+        for line in transition.events.split('\n') {
+            let event = runproof_proof::event::Event::decode(line.as_bytes()).map_err(|error| corrupt(error.to_string()))?;
+            let payload = payloads.next().unwrap_or_default();
+            let values = if payload.is_empty() {
+                BTreeMap::new()
+            } else {
+                let payload = runproof_proof::payload::Payload::decode(payload.as_bytes()).map_err(corrupt)?;
+                payload.open(&event.commitments()).map_err(|wrong| corrupt(format!("payload does not match: {}", wrong[0].path)))?.values
+            };
+            let leaf = runproof_proof::hash::leaf(line.as_bytes());
+            run.apply(&event, leaf, &values).map_err(|error| corrupt(error.to_string()))?;
+        }
+    }
+    Ok(Some(run))
+}
+
+/// The event of a tenant's change, with the head of the stream moved on.
+pub(crate) struct TenantEvent {
+    pub(crate) line: runproof_engine::draft::Line,
+    pub(crate) head: StreamHead,
+}
+
+/// Writes the event of a tenant's change.
+pub(crate) fn tenant_event(log: &str, tenant: &str, change: &TenantChange, head: &StreamHead, stamp: &Stamp) -> Result<TenantEvent, CommandError> {
+    use runproof_proof::event::{Stream, TenantAgentCreated, TenantCreated, TenantValueErased};
+    let refused = |error: &dyn std::fmt::Display| CommandError::Refused(error.to_string());
+    let mut committer = runproof_engine::draft::Committer::new(&stamp.seed, 0);
+    let actor = stamp.actor.clone();
+    let mut commit = |field: &str, text: &str| {
+        committer.commit(field, &serde_json::Value::String(text.to_owned())).map_err(|error| refused(&error))
+    };
+    let body: Body = match change {
+        TenantChange::Create => TenantCreated { actor }.into(),
+        TenantChange::CreateAgent { id, name } => TenantAgentCreated { actor, agent_id: id.clone(), name: commit("name", name)? }.into(),
+        TenantChange::Erase { run_id, seq, field, index, reason } => TenantValueErased {
+            actor,
+            field: field.clone(),
+            index: *index,
+            reason: commit("reason", reason)?,
+            run_id: run_id.clone(),
+            seq: *seq,
+        }
+        .into(),
+    };
+    let mut head = head.clone();
+    let line = head.write(log, Stream::Tenant(tenant.to_owned()), stamp.now, body, committer).map_err(|error| refused(&error))?;
+    Ok(TenantEvent { line, head })
+}
+
+/// A claim on a run that is loaded and not over.
+pub(crate) fn claimed(run: Run, owner: &str, epoch: u64) -> Claimed {
+    Claimed { run, fence: Fence { owner: owner.to_owned(), epoch } }
+}

@@ -22,75 +22,34 @@ pub(super) struct Edit {
     pub(super) literal: bool,
 }
 
-/// One rule: finds its places in order, without overlaps, and never a place that is already redacted.
-struct Rule {
-    kind: &'static str,
-    find: fn(&str) -> Vec<Edit>,
-}
+/// Finds the places of one rule: in order, without overlaps, and never one that is already redacted.
+type Rule = fn(&str) -> Vec<Edit>;
 
-/// The rules in the order in which they run. A key block and a URL are cut out before the words in them can be taken
-/// for fields; fields come before the rest, because they hide a value whole and not only the part with a known form.
-static RULES: [Rule; 13] = [
-    Rule {
-        kind: "private_key",
-        find: private_key,
-    },
-    Rule {
-        kind: "url_userinfo",
-        find: url_userinfo,
-    },
-    Rule {
-        kind: "secret_in_text",
-        find: fields::find,
-    },
-    Rule {
-        kind: "bearer_token",
-        find: bearer,
-    },
-    Rule {
-        kind: "basic_credentials",
-        find: basic,
-    },
-    Rule {
-        kind: "jwt",
-        find: jwt,
-    },
-    Rule {
-        kind: "aws_key",
-        find: aws_key,
-    },
-    Rule {
-        kind: "github_token",
-        find: github_token,
-    },
-    Rule {
-        kind: "slack_token",
-        find: slack_token,
-    },
-    Rule {
-        kind: "api_key",
-        find: api_key,
-    },
-    Rule {
-        kind: "card_number",
-        find: card_number,
-    },
-    Rule {
-        kind: "social_security_number",
-        find: social_security_number,
-    },
-    Rule {
-        kind: "email",
-        find: email,
-    },
+/// The rules by kind, in the order in which they run. A key block and a URL are cut out before the words in them can be
+/// taken for fields; fields come before the rest, because they hide a value whole and not only the part with a known
+/// form.
+static RULES: [(&str, Rule); 13] = [
+    ("private_key", private_key),
+    ("url_userinfo", url_userinfo),
+    ("secret_in_text", fields::find),
+    ("bearer_token", bearer),
+    ("basic_credentials", basic),
+    ("jwt", jwt),
+    ("aws_key", aws_key),
+    ("github_token", github_token),
+    ("slack_token", slack_token),
+    ("api_key", api_key),
+    ("card_number", card_number),
+    ("social_security_number", social_security_number),
+    ("email", email),
 ];
 
 /// Runs every rule once; `None` if none found anything.
 pub(super) fn apply(text: &str) -> Option<String> {
     let mut changed: Option<String> = None;
-    for rule in &RULES {
+    for (_, rule) in &RULES {
         let current = changed.as_deref().unwrap_or(text);
-        let edits = (rule.find)(current);
+        let edits = rule(current);
         if !edits.is_empty() {
             changed = Some(replace(current, &edits));
         }
@@ -102,8 +61,8 @@ pub(super) fn apply(text: &str) -> Option<String> {
 pub(super) fn literal_kinds(text: &str) -> Vec<&'static str> {
     RULES
         .iter()
-        .filter(|rule| (rule.find)(text).iter().any(|edit| edit.literal))
-        .map(|rule| rule.kind)
+        .filter(|(_, rule)| rule(text).iter().any(|edit| edit.literal))
+        .map(|(kind, _)| *kind)
         .collect()
 }
 
@@ -241,7 +200,8 @@ fn url_userinfo(text: &str) -> Vec<Edit> {
         .map(|(userinfo, password)| Edit {
             range: userinfo.range(),
             marker: REDACTED,
-            literal: !secret::is_only_references(password.as_str()),
+            literal: password.as_str().contains(|c: char| c.is_alphanumeric())
+                && !secret::is_only_references(password.as_str()),
         })
         .collect()
 }
@@ -249,7 +209,8 @@ fn url_userinfo(text: &str) -> Vec<Edit> {
 /// `Bearer` and a token. Redaction takes any word but those that people write after it; a plan is refused only for
 /// what looks like a token.
 fn bearer(text: &str) -> Vec<Edit> {
-    const NOT_TOKENS: [&str; 18] = [
+    const NOT_TOKENS: &[&str] = &[
+        "bearer",
         "token",
         "tokens",
         "auth",

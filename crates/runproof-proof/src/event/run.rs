@@ -202,11 +202,11 @@ body! {
         /// `fallback`, or which element of a list.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         item: Option<String>,
+        /// What is known about the effect.
+        outcome: AttemptOutcome,
         /// What came back.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         output: Option<Commitment>,
-        /// What is known about the effect.
-        outcome: AttemptOutcome,
         /// The receiver's wish how long to wait, in microseconds.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         retry_after_us: Option<u64>,

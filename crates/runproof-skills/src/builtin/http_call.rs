@@ -29,8 +29,8 @@ const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const MAX_INPUT_BYTES: usize = 1024 * 1024;
 /// Largest body of a response.
 const MAX_BODY_BYTES: usize = 1024 * 1024;
-/// Largest output, as JSON: a body grows when it is escaped.
-const MAX_OUTPUT_BYTES: usize = 2 * 1024 * 1024;
+/// Largest output, as JSON: what can be recorded of one step. A body grows when it is escaped.
+const MAX_OUTPUT_BYTES: usize = 1024 * 1024;
 
 /// The skill.
 pub(crate) struct HttpCall {
@@ -41,7 +41,10 @@ pub(crate) struct HttpCall {
 impl HttpCall {
     /// The skill over a transport that knows which addresses may be reached.
     pub(crate) fn new(transport: Transport) -> Self {
-        Self { manifest: manifest(), transport }
+        Self {
+            manifest: manifest(),
+            transport,
+        }
     }
 }
 
@@ -52,7 +55,12 @@ fn manifest() -> Manifest {
         description: "Sends one HTTP request and returns the status, a few headers and the body.",
         input_schema: schema::input(),
         output_schema: schema::output(),
-        effects: &[EffectClass::Read, EffectClass::Idempotent, EffectClass::Probeable, EffectClass::Unsafe],
+        effects: &[
+            EffectClass::Read,
+            EffectClass::Idempotent,
+            EffectClass::Probeable,
+            EffectClass::Unsafe,
+        ],
         idempotency: Idempotency::Key("Idempotency-Key"),
         cost: CostModel::PerAttempt(COST_MICROCENTS),
         secret_params: &["url", "headers", "body", "text", "probe_url"],

@@ -12,9 +12,8 @@ use runproof_engine::skill::{
 use serde_json::{Map, Value, json};
 
 use crate::attempt::{attempt, done, failure, not_done};
-use crate::params::{Reader, Stage, sentence};
+use crate::params::{Reader, Stage, sentence, size};
 use crate::path::Path;
-use crate::strict_json::nests_at_most;
 
 const MAX_INPUT_BYTES: usize = 1024 * 1024;
 /// A mapping can name a large value many times, so the output has a limit of its own.
@@ -100,7 +99,13 @@ fn manifest() -> Manifest {
             default_timeout: Duration::from_secs(5),
             max_timeout: Duration::from_secs(60),
         },
-        errors: &[INVALID_PARAMS, INPUT_TOO_LARGE, OUTPUT_TOO_LARGE, PATH_INVALID, PATH_NOT_FOUND],
+        errors: &[
+            INVALID_PARAMS,
+            INPUT_TOO_LARGE,
+            OUTPUT_TOO_LARGE,
+            PATH_INVALID,
+            PATH_NOT_FOUND,
+        ],
         test_only: false,
     }
 }
@@ -144,42 +149,41 @@ struct Refusal {
 
 impl<'a> Request<'a> {
     fn read(params: &'a Value, stage: Stage) -> Result<Self, Refusal> {
-        if let Some(message) = beyond_limits(params) {
-            let findings = vec![ParamFinding { path: String::new(), message }];
-            return Err(Refusal { code: &INPUT_TOO_LARGE, findings });
-        }
         let mut reader = Reader::new(params, stage);
+        let fits = reader.within(params, MAX_DEPTH, MAX_INPUT_BYTES);
         reader.need("payload");
         reader.need("mapping");
         let payload = reader.any("payload").unwrap_or(&Value::Null);
         let defaults = reader.object("defaults");
         let mut bad_paths = Vec::new();
         let mapping = reader.object("mapping");
-        let paths = mapping.map(|mapping| paths(&mut reader, mapping, &mut bad_paths)).unwrap_or_default();
+        let paths = mapping
+            .map(|mapping| paths(&mut reader, mapping, &mut bad_paths))
+            .unwrap_or_default();
         if let (Some(mapping), Some(defaults)) = (mapping, defaults) {
             for name in defaults.keys().filter(|name| !mapping.contains_key(*name)) {
-                reader.find(format!("defaults.{name}"), format!("default for `{name}`, which `mapping` does not name"));
+                reader.find(
+                    format!("defaults.{name}"),
+                    "is a default for an output that `mapping` does not name",
+                );
             }
         }
         let mut findings = reader.finish();
-        let code = if findings.is_empty() { &PATH_INVALID } else { &INVALID_PARAMS };
+        let code = match (fits, findings.is_empty()) {
+            (false, _) => &INPUT_TOO_LARGE,
+            (true, true) => &PATH_INVALID,
+            (true, false) => &INVALID_PARAMS,
+        };
         findings.append(&mut bad_paths);
         if !findings.is_empty() {
             return Err(Refusal { code, findings });
         }
-        Ok(Self { payload, mapping: paths, defaults })
+        Ok(Self {
+            payload,
+            mapping: paths,
+            defaults,
+        })
     }
-}
-
-fn beyond_limits(params: &Value) -> Option<String> {
-    if !nests_at_most(params, MAX_DEPTH) {
-        return Some(format!("parameters nest deeper than {MAX_DEPTH} levels"));
-    }
-    (size(params) > MAX_INPUT_BYTES).then(|| format!("parameters are larger than {MAX_INPUT_BYTES} bytes"))
-}
-
-fn size(value: &Value) -> usize {
-    serde_json::to_vec(value).map_or(0, |bytes| bytes.len())
 }
 
 fn paths<'a>(
@@ -188,7 +192,7 @@ fn paths<'a>(
     bad_paths: &mut Vec<ParamFinding>,
 ) -> Vec<(&'a str, Path)> {
     if mapping.is_empty() {
-        reader.find("mapping", "`mapping` names no output");
+        reader.find("mapping", "names no output");
     }
     let mut paths = Vec::with_capacity(mapping.len());
     for (name, text) in mapping {
@@ -196,14 +200,14 @@ fn paths<'a>(
             continue;
         }
         let Some(text) = text.as_str() else {
-            reader.find(format!("mapping.{name}"), format!("the path of `{name}` must be a string"));
+            reader.find(format!("mapping.{name}"), "must be a path");
             continue;
         };
         match Path::parse(text) {
             Ok(path) => paths.push((name.as_str(), path)),
             Err(error) => bad_paths.push(ParamFinding {
                 path: format!("mapping.{name}"),
-                message: format!("`{text}` for key `{name}`: {error}"),
+                message: format!("{error}: `{text}`"),
             }),
         }
     }
@@ -223,7 +227,10 @@ fn transform(request: &Request<'_>) -> Attempt {
         }
     }
     if !missing.is_empty() {
-        return attempt(AttemptResult::Failed(failure(&PATH_NOT_FOUND, missing.join("; "))), 0);
+        return attempt(
+            AttemptResult::Failed(failure(&PATH_NOT_FOUND, missing.join("; "))),
+            0,
+        );
     }
     let output = Value::Object(output);
     if size(&output) > MAX_OUTPUT_BYTES {

@@ -7,7 +7,6 @@ use serde_json::Value;
 
 use super::MAX_INPUT_BYTES;
 use crate::params::{Reader, Stage};
-use crate::strict_json::nests_at_most;
 
 /// Longest URL.
 pub(super) const MAX_URL_BYTES: usize = 8192;
@@ -81,13 +80,7 @@ pub(super) fn is_read(method: &Method) -> bool {
 /// Reads the parameters. There is a request only at [`Stage::Resolved`], and only when nothing was found.
 pub(super) fn read(params: &Value, stage: Stage) -> (Option<Request>, Vec<ParamFinding>) {
     let mut reader = Reader::new(params, stage);
-    if !nests_at_most(params, MAX_DEPTH) {
-        reader.find("", format!("parameters nest deeper than {MAX_DEPTH} levels"));
-        return (None, reader.finish());
-    }
-    if serde_json::to_vec(params).map_or(0, |bytes| bytes.len()) > MAX_INPUT_BYTES {
-        reader.find("", format!("parameters are larger than {MAX_INPUT_BYTES} bytes"));
-    }
+    reader.within(params, MAX_DEPTH, MAX_INPUT_BYTES);
     reader.need("url");
     let target = url(&mut reader, "url");
     let method = method(&mut reader);
@@ -107,7 +100,15 @@ pub(super) fn read(params: &Value, stage: Stage) -> (Option<Request>, Vec<ParamF
     let request = target.zip(method).map(|(url, method)| {
         let follow_redirects = follow.unwrap_or(true) && matches!(method, Method::GET | Method::HEAD);
         let (headers, body) = with_content(headers, content);
-        Request { method, url, headers, body, expect, follow_redirects, probe_url }
+        Request {
+            method,
+            url,
+            headers,
+            body,
+            expect,
+            follow_redirects,
+            probe_url,
+        }
     });
     (request, findings)
 }
@@ -123,14 +124,14 @@ fn judge_together(reader: &mut Reader<'_>, method: &Method, follow: Option<bool>
     let reads_one = matches!(*method, Method::GET | Method::HEAD);
     for name in ["body", "text"] {
         if reads_one && reader.has(name) {
-            reader.find(name, format!("`{name}` is not sent with {method}"));
+            reader.find(name, format!("is not sent with {method}"));
         }
     }
     if follow == Some(true) && !reads_one {
-        reader.find("follow_redirects", "only GET and HEAD follow redirects");
+        reader.find("follow_redirects", "is for GET and HEAD only");
     }
     if is_read(method) && reader.has("probe_url") {
-        reader.find("probe_url", format!("{method} has no effect to probe"));
+        reader.find("probe_url", format!("{method} has no effect to ask about"));
     }
 }
 
@@ -139,7 +140,7 @@ fn url(reader: &mut Reader<'_>, name: &'static str) -> Option<Url> {
     match parse_url(text) {
         Ok(url) => Some(url),
         Err(problem) => {
-            reader.find(name, format!("`{name}` {problem}"));
+            reader.find(name, problem);
             None
         }
     }
@@ -151,7 +152,10 @@ fn parse_url(text: &str) -> Result<Url, &'static str> {
     if text.len() > MAX_URL_BYTES {
         return Err("is longer than 8192 bytes");
     }
-    if text.chars().any(|c| c.is_whitespace() || c.is_control() || c == '\\') {
+    if text
+        .chars()
+        .any(|c| c.is_whitespace() || c.is_control() || c == '\\')
+    {
         return Err("holds white space, a control character or a backslash");
     }
     let (scheme, rest) = text.split_once("://").ok_or("is not an http or https URL")?;
@@ -172,78 +176,87 @@ fn parse_url(text: &str) -> Result<Url, &'static str> {
 
 fn headers(reader: &mut Reader<'_>) -> HeaderMap {
     let mut map = HeaderMap::new();
-    let Some(members) = reader.object("headers") else { return map };
+    let Some(members) = reader.object("headers") else {
+        return map;
+    };
     if members.len() > MAX_HEADERS {
-        reader.find("headers", format!("`headers` has more than {MAX_HEADERS} members"));
+        reader.find("headers", format!("has more than {MAX_HEADERS} members"));
         return map;
     }
     for (name, value) in members {
         let path = format!("headers.{name}");
         let Ok(header) = HeaderName::from_bytes(name.as_bytes()) else {
-            reader.find(path, format!("`{name}` is not a header name"));
+            reader.find(path, "is not a header name");
             continue;
         };
         if REFUSED_HEADERS.contains(&header.as_str()) {
-            reader.find(path, format!("header `{name}` is set by runproof"));
+            reader.find(path, "is set by runproof");
             continue;
         }
         // Visible ASCII only: other bytes mean different things to different receivers, and CR or LF begin a header.
         let plain = |text: &&str| text.bytes().all(|byte| matches!(byte, b'\t' | b' '..=b'~'));
-        let header_value = value.as_str().filter(plain).and_then(|text| HeaderValue::from_str(text).ok());
+        let header_value = value
+            .as_str()
+            .filter(plain)
+            .and_then(|text| HeaderValue::from_str(text).ok());
         match header_value {
             Some(header_value) => {
                 if map.insert(header, header_value).is_some() {
-                    reader.find(path, format!("header `{name}` is there twice"));
+                    reader.find(path, "is there twice");
                 }
             }
             None if reader.is_open(value) => {}
-            None => reader.find(path, format!("the value of header `{name}` must be a string of visible ASCII")),
+            None => reader.find(path, "must be a string of visible ASCII"),
         }
     }
     map
 }
 
-/// What is sent, and its type.
-struct Content {
-    bytes: Vec<u8>,
-    content_type: &'static str,
+/// What is sent.
+enum Content<'a> {
+    Json(&'a Value),
+    Text(&'a str),
 }
 
-fn content(reader: &mut Reader<'_>) -> Option<Content> {
+fn content<'a>(reader: &mut Reader<'a>) -> Option<Content<'a>> {
     let json = reader.any("body");
     let text = reader.text("text");
     if reader.has("body") && reader.has("text") {
-        reader.find("text", "`body` and `text` cannot both be sent");
+        reader.find("text", "cannot be sent together with `body`");
     }
-    match (json, text) {
-        (Some(json), _) => {
-            let bytes = serde_json::to_vec(json).unwrap_or_default();
-            Some(Content { bytes, content_type: "application/json" })
-        }
-        (None, Some(text)) => {
-            Some(Content { bytes: text.as_bytes().to_vec(), content_type: "text/plain; charset=utf-8" })
-        }
-        (None, None) => None,
-    }
+    json.map(Content::Json).or(text.map(Content::Text))
 }
 
-fn with_content(mut headers: HeaderMap, content: Option<Content>) -> (HeaderMap, Option<Vec<u8>>) {
-    let Some(content) = content else { return (headers, None) };
-    headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static(content.content_type));
-    (headers, Some(content.bytes))
+fn with_content(mut headers: HeaderMap, content: Option<Content<'_>>) -> (HeaderMap, Option<Vec<u8>>) {
+    let (bytes, content_type) = match content {
+        None => return (headers, None),
+        Some(Content::Json(json)) => (serde_json::to_vec(json).unwrap_or_default(), "application/json"),
+        Some(Content::Text(text)) => (text.as_bytes().to_vec(), "text/plain; charset=utf-8"),
+    };
+    headers
+        .entry(CONTENT_TYPE)
+        .or_insert(HeaderValue::from_static(content_type));
+    (headers, Some(bytes))
 }
 
 fn expect(reader: &mut Reader<'_>) -> Option<Vec<u16>> {
     let items = reader.list("expect")?;
     if items.is_empty() || items.len() > MAX_EXPECTED {
-        reader.find("expect", format!("`expect` must hold 1 to {MAX_EXPECTED} status codes"));
+        reader.find("expect", format!("must hold 1 to {MAX_EXPECTED} status codes"));
     }
     let mut codes = Vec::with_capacity(items.len().min(MAX_EXPECTED));
     for (position, item) in items.iter().enumerate().take(MAX_EXPECTED) {
-        match item.as_u64().and_then(|code| u16::try_from(code).ok()).filter(|code| (200..=599).contains(code)) {
+        match item
+            .as_u64()
+            .and_then(|code| u16::try_from(code).ok())
+            .filter(|code| (200..=599).contains(code))
+        {
             Some(code) => codes.push(code),
             None if reader.is_open(item) => {}
-            None => reader.find(format!("expect[{position}]"), "`expect` must hold status codes from 200 to 599"),
+            None => reader.find(
+                format!("expect[{position}]"),
+                "must be a status code from 200 to 599",
+            ),
         }
     }
     Some(codes)

@@ -1,0 +1,299 @@
+//! Hostile bytes: whatever is done to a bundle, verification ends, does not panic and does not say VERIFIED.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread;
+
+use runproof_proof::bundle::MAX_BUNDLE;
+use runproof_proof::checkpoint::Checkpoint;
+use runproof_proof::event::{Body, MAX_RUN_EVENTS};
+use runproof_proof::finding::{Code, Verdict};
+use runproof_proof::hash::Hash;
+use runproof_proof::trust::Trust;
+use runproof_proof::verify;
+
+use crate::bundles::{self, trust};
+use crate::journal::{other_signer, signer};
+
+fn verdict(bytes: &[u8], trust: &Trust) -> Verdict {
+    let report = catch_unwind(AssertUnwindSafe(|| verify(bytes, trust)));
+    let report = report.unwrap_or_else(|_| panic!("verification panicked on {}", String::from_utf8_lossy(&bytes[..bytes.len().min(4000)])));
+    // The report is made of hostile text: printing it must not fail either.
+    let printed = report.to_json().to_string();
+    assert!(!printed.contains('\u{202e}') && !printed.contains('\u{1b}'));
+    report.verdict()
+}
+
+/// Every single-byte change of a file: lowest bit, highest bit, and a newline in its place.
+fn single_byte_changes(file: &[u8], trust: &Trust) -> BTreeMap<&'static str, usize> {
+    assert_eq!(verdict(file, trust), Verdict::Verified);
+    let judge = |positions: Vec<usize>| {
+        let mut seen = BTreeMap::new();
+        for position in positions {
+            for byte in [file[position] ^ 1, file[position] ^ 0x80, b'\n'] {
+                if byte != file[position] {
+                    let mut changed = file.to_vec();
+                    changed[position] = byte;
+                    let verdict = verdict(&changed, trust);
+                    assert_ne!(verdict, Verdict::Verified, "byte {position} of {} may be {byte:#04x}", file.len());
+                    *seen.entry(verdict.word()).or_insert(0) += 1;
+                }
+            }
+        }
+        seen
+    };
+    let (even, odd): (Vec<usize>, Vec<usize>) = (0..file.len()).partition(|position| position % 2 == 0);
+    let halves = thread::scope(|scope| {
+        let half = scope.spawn(|| judge(odd));
+        [judge(even), half.join().expect("every change is noticed")]
+    });
+    let mut seen = BTreeMap::new();
+    halves.into_iter().flatten().for_each(|(word, count)| *seen.entry(word).or_insert(0) += count);
+    seen
+}
+
+fn vector(file: &str) -> Vec<u8> {
+    bundles::cases().into_iter().find(|case| case.file == file).unwrap().bytes
+}
+
+#[test]
+fn every_changed_byte_of_an_honest_bundle_is_noticed() {
+    let seen = single_byte_changes(&vector("honest.bundle"), &trust(Some("trust.json")));
+    for word in ["MALFORMED", "TAMPERED", "KEY_INVALID"] {
+        assert!(seen.contains_key(word), "{seen:?}");
+    }
+}
+
+#[test]
+fn every_changed_byte_of_a_bundle_with_records_and_withheld_parts_is_noticed() {
+    single_byte_changes(&vector("honest-erased.bundle"), &trust(Some("trust.json")));
+}
+
+#[test]
+fn every_changed_byte_of_a_bundle_that_leads_on_from_a_known_head_is_noticed() {
+    single_byte_changes(&vector("honest-since.bundle"), &trust(Some("trust-head-older.json")));
+}
+
+/// SplitMix64: the same mutations every time.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&mut self, limit: usize) -> usize {
+        (self.next() % limit.max(1) as u64) as usize
+    }
+
+    fn range(&mut self, length: usize, longest: usize) -> std::ops::Range<usize> {
+        let start = self.below(length + 1);
+        start..(start + self.below(longest) + 1).min(length)
+    }
+}
+
+fn mutate(random: &mut Random, file: &[u8], donors: &[Vec<u8>]) -> Vec<u8> {
+    let mut out = file.to_vec();
+    let line = |random: &mut Random, bytes: &[u8]| -> Vec<u8> {
+        let lines: Vec<&[u8]> = bytes.split_inclusive(|byte| *byte == b'\n').collect();
+        lines.get(random.below(lines.len())).map(|line| line.to_vec()).unwrap_or_default()
+    };
+    for _ in 0..=random.below(3) {
+        let at = random.below(out.len() + 1);
+        match random.below(9) {
+            0 => {
+                for _ in 0..=random.below(8) {
+                    let at = random.below(out.len());
+                    if let Some(byte) = out.get_mut(at) {
+                        *byte = random.next() as u8;
+                    }
+                }
+            }
+            1 => out.truncate(at),
+            2 => drop(out.drain(random.range(file.len().min(out.len()), 200)).count()),
+            3 => {
+                let range = random.range(out.len(), 400);
+                let copy = out[range].to_vec();
+                out.splice(at..at, copy);
+            }
+            4 => {
+                let donor = &donors[random.below(donors.len())];
+                let piece = donor[random.range(donor.len(), 1_000)].to_vec();
+                let range = at..(at + random.below(200)).min(out.len());
+                out.splice(range, piece);
+            }
+            5 => {
+                let donor = &donors[random.below(donors.len())];
+                let keep = random.below(donor.len());
+                out.truncate(at);
+                out.extend_from_slice(&donor[keep..]);
+            }
+            6 => {
+                let piece = line(random, &donors[random.below(donors.len())].clone());
+                let starts: Vec<usize> = out.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1).collect();
+                let start = starts.get(random.below(starts.len())).copied().unwrap_or(0);
+                out.splice(start..start, piece);
+            }
+            7 => {
+                let mut lines: Vec<Vec<u8>> = out.split_inclusive(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
+                let (one, other) = (random.below(lines.len()), random.below(lines.len()));
+                if one < lines.len() && other < lines.len() {
+                    lines.swap(one, other);
+                }
+                out = lines.concat();
+            }
+            _ => {
+                let digits: Vec<usize> = (0..out.len()).filter(|at| out[*at].is_ascii_digit()).collect();
+                if let Some(at) = digits.get(random.below(digits.len())) {
+                    out[*at] = b'0' + random.below(10) as u8;
+                }
+            }
+        }
+    }
+    out
+}
+
+#[test]
+fn twenty_thousand_random_changes_are_noticed() {
+    let trust = trust(Some("trust.json"));
+    let files = ["honest.bundle", "honest-erased.bundle", "honest-no-steps.bundle"].map(vector);
+    let donors = ["honest-resolved.bundle", "open.bundle", "gap.bundle", "other-key.bundle", "tampered-value.bundle", "honest.bundle"];
+    let donors: Vec<Vec<u8>> = donors.map(vector).into();
+    let judge = |seed: u64, rounds: usize| {
+        let mut random = Random(seed);
+        for round in 0..rounds {
+            let file = &files[random.below(files.len())];
+            let changed = mutate(&mut random, file, &donors);
+            if !files.contains(&changed) && !donors.contains(&changed) {
+                let got = verdict(&changed, &trust);
+                assert_ne!(got, Verdict::Verified, "seed {seed} round {round}: {}", String::from_utf8_lossy(&changed));
+            }
+        }
+    };
+    thread::scope(|scope| {
+        let half = scope.spawn(|| judge(1, 10_000));
+        judge(2, 10_000);
+        half.join().expect("every change is noticed");
+    });
+}
+
+#[test]
+fn random_bytes_are_malformed() {
+    let mut random = Random(3);
+    for round in 0..2_000 {
+        let length = random.below(600);
+        let mut bytes: Vec<u8> = (0..length).map(|_| random.next() as u8).collect();
+        if round % 2 == 0 {
+            bytes.splice(0..0, *b"runproof.bundle/v1\n");
+        }
+        assert_eq!(verdict(&bytes, &trust(Some("trust.json"))), Verdict::Malformed);
+    }
+}
+
+#[test]
+fn hostile_sizes_are_refused_without_reading_them() {
+    let header = |events: u64| {
+        format!("runproof.bundle/v1\n{{\"anchored\":true,\"events\":{events},\"log\":\"l\",\"records\":0,\"run_id\":\"r\",\"tenant\":\"t\"}}\n").into_bytes()
+    };
+    let deep = [vec![b'['; 100_000], vec![b']'; 100_000]].concat();
+    let long = vec![b'a'; 16 * 1024 * 1024];
+    let lines = [b"{}\n".repeat(300_000), b"\n".repeat(300_000), b"[".repeat(300_000)].concat();
+    let event = crate::bundles::honest().entries[0].bytes.clone();
+    let of_event = |payload: &[u8]| [&header(1), event.as_slice(), b"\n", payload, b"\n"].concat();
+    let many = [b"{\"parts\":{\"goal\":[".as_slice(), &b"0,".repeat(1_000_000), b"0]}}"].concat();
+    let hostile = [
+        header(MAX_RUN_EVENTS),
+        header(MAX_RUN_EVENTS + 1),
+        header(9_007_199_254_740_991),
+        [b"runproof.bundle/v1\n".to_vec(), deep.clone()].concat(),
+        [b"runproof.bundle/v1\n".to_vec(), long.clone()].concat(),
+        [header(1), deep.clone(), b"\n".to_vec()].concat(),
+        [header(1), long.clone(), b"\n".to_vec()].concat(),
+        [header(100_000), lines].concat(),
+        of_event(&deep),
+        of_event(&long),
+        of_event(&many),
+        of_event(&[b"{\"parts\":{\"goal\":".as_slice(), &[b'['; 80], &[b']'; 80], b"}}"].concat()),
+        long,
+    ];
+    for bytes in hostile {
+        assert_eq!(verdict(&bytes, &trust(Some("trust.json"))), Verdict::Malformed);
+    }
+    assert_eq!(verdict(&vec![b'\n'; MAX_BUNDLE + 1], &trust(Some("trust.json"))), Verdict::Malformed);
+}
+
+#[test]
+fn nothing_is_never_ok() {
+    let trusted = trust(Some("trust.json"));
+    assert_eq!(verdict(b"", &trusted), Verdict::Malformed);
+    assert_eq!(verdict(b"runproof.bundle/v1\n", &trusted), Verdict::Malformed);
+    let empty = bundles::without_events();
+    assert_eq!(verdict(&empty.encode().unwrap(), &trusted), Verdict::Unsupported);
+    let mut unanchored = empty.clone();
+    (unanchored.header.anchored, unanchored.anchor) = (false, None);
+    for trust in [&trusted, &Trust::default()] {
+        assert_eq!(verdict(&unanchored.encode().unwrap(), trust), Verdict::Unsupported);
+    }
+    let mut created = bundles::honest();
+    created.entries.truncate(1);
+    created.header.events = 1;
+    for trust in [&trusted, &Trust::default()] {
+        assert!(verdict(&created.encode().unwrap(), trust).exit_code() >= 10);
+    }
+}
+
+#[test]
+fn without_a_key_nothing_is_verified_and_a_wrong_key_is_not_called_tampering() {
+    let other = Trust::in_key("--key", other_signer().verifier());
+    for case in bundles::cases().iter().filter(|case| case.verdict == Verdict::Verified) {
+        assert_eq!(verdict(&case.bytes, &Trust::default()), Verdict::Unpinned, "{}", case.file);
+        assert_eq!(verdict(&case.bytes, &other), Verdict::KeyInvalid, "{}", case.file);
+    }
+    for case in bundles::cases().iter().filter(|case| case.verdict != Verdict::Verified) {
+        for trust in [&Trust::default(), &other] {
+            assert_ne!(verdict(&case.bytes, trust), Verdict::Verified, "{}", case.file);
+        }
+    }
+}
+
+#[test]
+fn a_newer_head_is_a_rollback_and_an_equal_size_with_another_root_is_a_fork() {
+    let bundle = bundles::honest();
+    let bytes = bundle.encode().unwrap();
+    let head = bundle.anchor.unwrap().checkpoint;
+    let check = |checkpoint: Checkpoint, expected: Verdict| {
+        let mut trust = Trust::in_key("--key", signer().verifier());
+        trust.add_head(checkpoint.sign(&signer()).as_bytes()).unwrap();
+        assert_eq!(verdict(&bytes, &trust), expected, "{checkpoint:?}");
+    };
+    check(head.clone(), Verdict::Verified);
+    check(Checkpoint { size: head.size + 1, ..head.clone() }, Verdict::RolledBack);
+    check(Checkpoint { size: u64::MAX, ..head.clone() }, Verdict::RolledBack);
+    check(Checkpoint { root: Hash::ZERO, ..head.clone() }, Verdict::Forked);
+    check(Checkpoint { size: head.size - 1, ..head.clone() }, Verdict::Unanchored);
+    check(Checkpoint { origin: "example.org/log".to_owned(), ..head.clone() }, Verdict::Verified);
+    let mut trust = Trust::in_key("--key", signer().verifier());
+    assert!(trust.add_head(head.sign(&other_signer()).as_bytes()).is_err(), "a head that the log did not sign is no head");
+}
+
+/// A verifier reads bundles from strangers: its time must not grow with the square of their size.
+#[test]
+fn a_long_run_in_which_everything_is_wrong_is_judged_as_fast_as_an_honest_one() {
+    let trust = trust(Some("trust.json"));
+    let mut bundle = bundles::long(400);
+    assert_eq!(verdict(&bundle.encode().unwrap(), &trust), Verdict::Verified);
+    for entry in &mut bundle.entries {
+        entry.event.prev = Hash::ZERO;
+        if let Body::StepIntended(body) = &mut entry.event.body {
+            body.attempt = u32::MAX;
+        }
+        *entry = crate::journal::entry(&entry.event, entry.payload.clone());
+    }
+    let report = verify(&bundle.encode().unwrap(), &trust);
+    assert_eq!(report.verdict(), Verdict::Tampered);
+    assert!(report.findings.iter().filter(|finding| finding.code == Code::ChainLink).count() >= 1_200);
+    assert_eq!(report.events.iter().filter(|row| row.ok).count(), 1, "all but the first event are named");
+}

@@ -1,0 +1,398 @@
+//! The embedded store: one SQLite file, one writer thread in the process that holds the engine lock, any number of
+//! readers in any process.
+
+mod apply;
+mod read;
+mod writer;
+
+use std::fs::{File, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::mpsc::Sender;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use runproof_engine::admission::Admitted;
+use runproof_engine::ports::{Append, Claimed, Journal, StoreError};
+use runproof_engine::run::Run;
+use runproof_proof::hash::Hash;
+use runproof_proof::merkle::Range;
+use rusqlite::{Connection, OpenFlags};
+use tokio::sync::oneshot;
+
+use crate::{AgentRow, CommandError, Evidence, Notary, Opened, RunListing, Stamp, Store, TenantChange, migrate};
+use writer::{Batch, Job, Writer};
+
+/// How long a statement waits for a lock that another process holds.
+const BUSY: Duration = Duration::from_secs(10);
+
+/// Why the embedded store cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// There is no database; only `init` and `demo` make one.
+    #[error("there is no database at `{0}`")]
+    Missing(PathBuf),
+    /// SQLite refused.
+    #[error("cannot open `{path}`: {source}")]
+    Sqlite {
+        /// Database file.
+        path: PathBuf,
+        /// What SQLite said.
+        source: rusqlite::Error,
+    },
+    /// The file system refused.
+    #[error("cannot open `{path}`: {source}")]
+    Io {
+        /// File.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The schema is not at head.
+    #[error("`{path}` has schema version {}, this program needs {}", .status.current.map_or("none".to_owned(), |current| current.to_string()), .status.head)]
+    NotMigrated {
+        /// Database file.
+        path: PathBuf,
+        /// Where it stands.
+        status: migrate::Status,
+    },
+    /// The schema cannot be read.
+    #[error(transparent)]
+    Migrate(#[from] migrate::MigrateError),
+    /// `init` has not finished: the ledger has no origin.
+    #[error("`{0}` has no ledger")]
+    NoLedger(PathBuf),
+    /// Another process is the engine.
+    #[error("another process is the engine of `{0}`")]
+    Busy(PathBuf),
+    /// The key is not the one that the ledger was made with.
+    #[error("the log key is `{key}`, but the ledger was made with `{ledger}`")]
+    OtherKey {
+        /// Key of this process.
+        key: String,
+        /// Key of the ledger.
+        ledger: String,
+    },
+    /// The database is older than the last checkpoint that was kept.
+    #[error("the database has {found} leaves, but a checkpoint of {kept} leaves was signed: it was rolled back or replaced")]
+    RolledBack {
+        /// Leaves in the database.
+        found: u64,
+        /// Leaves in the kept checkpoint.
+        kept: u64,
+    },
+    /// The ledger cannot be continued.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The embedded store.
+pub struct SqliteStore {
+    path: PathBuf,
+    log: String,
+    reader: Mutex<Connection>,
+    engine: Option<Engine>,
+}
+
+/// What only the engine has: the queue to the writer, the writer, and the lock.
+struct Engine {
+    jobs: Option<Sender<Job>>,
+    writer: Option<JoinHandle<()>>,
+    _lock: File,
+}
+
+impl Drop for Engine {
+    /// Lets the writer finish what it has taken, sign, and stop.
+    fn drop(&mut self) {
+        drop(self.jobs.take());
+        if let Some(writer) = self.writer.take()
+            && writer.join().is_err()
+        {
+            // The writer panicked: what was acknowledged is durable, and the next start recovers the rest.
+        }
+    }
+}
+
+fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, OpenError> {
+    let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
+    let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(sqlite)?;
+    connection.busy_timeout(BUSY).map_err(sqlite)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(connection)
+}
+
+/// Creates the database file if it is missing, and brings it to head.
+///
+/// # Errors
+/// [`OpenError`].
+pub fn create(path: &Path, now: &str) -> Result<migrate::Status, OpenError> {
+    let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
+    let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
+    connection.pragma_update(None, "journal_mode", "WAL").map_err(sqlite)?;
+    Ok(migrate::apply(&mut connection, now)?)
+}
+
+/// Where the database at `path` stands.
+///
+/// # Errors
+/// [`OpenError`].
+pub fn status(path: &Path) -> Result<migrate::Status, OpenError> {
+    if !path.exists() {
+        return Err(OpenError::Missing(path.to_owned()));
+    }
+    Ok(migrate::status(&connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?)?)
+}
+
+fn lock_path(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".engine-lock");
+    PathBuf::from(name)
+}
+
+/// Takes the lock on being the engine. Readers never need it.
+fn lock(path: &Path) -> Result<File, OpenError> {
+    let lock_path = lock_path(path);
+    let io = |source| OpenError::Io { path: lock_path.clone(), source };
+    let file = OpenOptions::new().create(true).write(true).truncate(false).open(&lock_path).map_err(io)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(OpenError::Busy(path.to_owned())),
+        Err(std::fs::TryLockError::Error(error)) => Err(io(error)),
+    }
+}
+
+impl SqliteStore {
+    /// Opens for reading, and for leaving requests.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open_reader(path: &Path) -> Result<Self, OpenError> {
+        let status = status(path)?;
+        if !status.is_head() {
+            return Err(OpenError::NotMigrated { path: path.to_owned(), status });
+        }
+        let reader = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
+            .or_else(|_| connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY))?;
+        let ledger = read::ledger(&reader)?.ok_or_else(|| OpenError::NoLedger(path.to_owned()))?;
+        Ok(Self { path: path.to_owned(), log: ledger.0, reader: Mutex::new(reader), engine: None })
+    }
+
+    /// Opens as the engine: takes the lock, gives back the claims of the process before, and starts the writer.
+    ///
+    /// # Errors
+    /// [`OpenError`]; a database behind the last kept checkpoint is refused.
+    pub fn open_engine(path: &Path, notary: Box<dyn Notary>) -> Result<Self, OpenError> {
+        let mut store = Self::open_reader(path)?;
+        let lock = lock(path)?;
+        let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
+        connection.pragma_update(None, "synchronous", "FULL").map_err(sqlite)?;
+        connection.execute(include_str!("../sql/sqlite/reclaim_all.sql"), []).map_err(sqlite)?;
+        let writer = Writer::start(connection, &store.log, notary)?;
+        let (jobs, queue) = std::sync::mpsc::channel();
+        let thread = std::thread::Builder::new().name("store-writer".to_owned());
+        let io = |source| OpenError::Io { path: path.to_owned(), source };
+        let handle = thread.spawn(move || writer.run(&queue)).map_err(io)?;
+        store.engine = Some(Engine { jobs: Some(jobs), writer: Some(handle), _lock: lock });
+        Ok(store)
+    }
+
+    /// Makes the ledger: its first event names the key. Called once, by `init`.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn create_ledger(path: &Path, notary: Box<dyn Notary>, seed: [u8; 32]) -> Result<(), OpenError> {
+        let lock = lock(path)?;
+        let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        writer::create_ledger(connection, notary, seed)?;
+        drop(lock);
+        Ok(())
+    }
+
+    /// Database file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Origin of the log.
+    pub fn log(&self) -> &str {
+        &self.log
+    }
+
+    /// Verification key that the ledger was made with. Says nothing about trust.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn ledger_key(&self) -> Result<Option<String>, StoreError> {
+        self.read(|connection| Ok(read::ledger(connection)?.map(|(_, vkey)| vkey)))
+    }
+
+    /// Whether this process is the engine.
+    pub fn is_engine(&self) -> bool {
+        self.engine.is_some()
+    }
+
+    /// Leaves a command for the engine, and returns its number.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`]: nothing was written.
+    pub fn leave_request(&self, tenant: &str, body: &str) -> Result<i64, StoreError> {
+        self.read(|connection| {
+            connection
+                .query_row("INSERT INTO requests (tenant_id, body) VALUES (?1, ?2) RETURNING id", (tenant, body), |row| row.get(0))
+                .map_err(unavailable)
+        })
+    }
+
+    /// The engine's answer to a request, once there is one; reading it removes the request.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn take_answer(&self, id: i64) -> Result<Option<String>, StoreError> {
+        self.read(|connection| {
+            let mut statement = connection
+                .prepare("DELETE FROM requests WHERE id = ?1 AND answer IS NOT NULL RETURNING answer")
+                .map_err(unavailable)?;
+            let mut rows = statement.query([id]).map_err(unavailable)?;
+            rows.next().map_err(unavailable)?.map(|row| row.get(0).map_err(unavailable)).transpose()
+        })
+    }
+
+    /// Requests that nobody has answered.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn open_requests(&self) -> Result<Vec<(i64, String, String)>, StoreError> {
+        self.read(read::requests)
+    }
+
+    /// Whether a run that nobody holds is due at that time, in microseconds.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn has_due(&self, at: u64) -> Result<bool, StoreError> {
+        self.read(|connection| read::has_due(connection, at))
+    }
+
+    /// Answers a request.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn answer_request(&self, id: i64, answer: String) -> Result<(), StoreError> {
+        self.submit(move |batch| {
+            batch.connection.execute("UPDATE requests SET answer = ?2 WHERE id = ?1", (id, answer)).map_err(unavailable)?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// The root over the first `size` leaves, as the tiles have it.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] when a tile is missing.
+    pub fn root_at(&self, size: u64) -> Result<Hash, StoreError> {
+        self.read(|connection| read::root_at(connection, size))
+    }
+
+    /// Number of leaves.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn tree_size(&self) -> Result<u64, StoreError> {
+        self.read(read::tree_size)
+    }
+
+    fn read<T>(&self, read: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let connection = self.reader.lock().map_err(|_| StoreError::Unavailable("a reader panicked".to_owned()))?;
+        read(&connection)
+    }
+
+    /// Hands work to the writer; ends when the transaction that holds it is durable, or certainly is not.
+    async fn submit<T, E>(&self, work: impl FnOnce(&mut Batch<'_>) -> Result<T, E> + Send + 'static) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let not_engine = || E::from(StoreError::Unavailable("this process is not the engine".to_owned()));
+        let jobs = self.engine.as_ref().and_then(|engine| engine.jobs.as_ref()).ok_or_else(not_engine)?;
+        let (reply, answer) = oneshot::channel();
+        let job: Job = Box::new(move |batch| {
+            let result = batch.map(work);
+            let ok = matches!(result, Some(Ok(_)));
+            let finish = move |committed: Result<(), StoreError>| {
+                let result = match (result, committed) {
+                    (Some(Err(error)), _) => Err(error),
+                    (_, Err(error)) => Err(E::from(error)),
+                    (Some(Ok(value)), Ok(())) => Ok(value),
+                    (None, Ok(())) => Err(E::from(StoreError::Unavailable("no transaction could begin".to_owned()))),
+                };
+                if reply.send(result).is_err() {
+                    // Whoever asked is gone; what was written stays written, and the next load finds it.
+                }
+            };
+            (ok, Box::new(finish))
+        });
+        let gone = || E::from(StoreError::OutcomeUnknown("the writer stopped".to_owned()));
+        jobs.send(job).map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
+    }
+}
+
+/// What SQLite said, when nothing was written.
+fn unavailable(error: rusqlite::Error) -> StoreError {
+    StoreError::Unavailable(error.to_string())
+}
+
+#[async_trait]
+impl Journal for SqliteStore {
+    async fn append(&self, append: Append) -> Result<(), StoreError> {
+        self.submit(move |batch| apply::append(batch, &append)).await
+    }
+
+    async fn claim(&self, owner: &str, now: u64, limit: usize) -> Result<Vec<Claimed>, StoreError> {
+        let owner = owner.to_owned();
+        self.submit(move |batch| apply::claim(batch, &owner, now, limit)).await
+    }
+
+    async fn claim_run(&self, owner: &str, tenant: &str, run_id: &str) -> Result<Option<Claimed>, StoreError> {
+        let (owner, tenant, run_id) = (owner.to_owned(), tenant.to_owned(), run_id.to_owned());
+        self.submit(move |batch| apply::claim_run(batch, &owner, &tenant, &run_id)).await
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn open_run(&self, admitted: Admitted, owner: Option<String>, stamp: Stamp) -> Result<Opened, CommandError> {
+        self.submit(move |batch| apply::open_run(batch, &admitted, owner.as_deref(), &stamp)).await
+    }
+
+    async fn change_tenant(&self, tenant: &str, change: TenantChange, stamp: Stamp) -> Result<(), CommandError> {
+        let tenant = tenant.to_owned();
+        self.submit(move |batch| apply::change_tenant(batch, &tenant, &change, &stamp)).await
+    }
+
+    async fn load_run(&self, tenant: &str, run_id: &str) -> Result<Option<Run>, StoreError> {
+        self.read(|connection| read::load_run(connection, &self.log, tenant, run_id))
+    }
+
+    async fn evidence(&self, tenant: &str, run_id: &str) -> Result<Evidence, StoreError> {
+        self.read(|connection| read::evidence(connection, &self.log, tenant, run_id))
+    }
+
+    async fn subtree_roots(&self, ranges: Vec<Range>) -> Result<Vec<Hash>, StoreError> {
+        self.read(|connection| read::subtree_roots(connection, &ranges))
+    }
+
+    async fn checkpoint(&self) -> Result<Option<String>, StoreError> {
+        self.read(read::checkpoint)
+    }
+
+    async fn list_runs(&self, tenant: Option<&str>, limit: usize) -> Result<Vec<RunListing>, StoreError> {
+        self.read(|connection| read::list_runs(connection, tenant, limit))
+    }
+
+    async fn list_agents(&self, tenant: Option<&str>) -> Result<Vec<AgentRow>, StoreError> {
+        self.read(|connection| read::list_agents(connection, tenant))
+    }
+}

@@ -1,0 +1,279 @@
+//! What each command writes. Runs inside the writer's transaction; an error takes back everything of that command.
+
+use runproof_engine::admission::{self, Admitted, StreamHead};
+use runproof_engine::ports::{Append, Claim, Claimed, Fence, StoreError};
+use runproof_engine::projection::{self, Cell, Row, RowChanges, rfc3339};
+use runproof_engine::run::Run;
+use runproof_engine::skill::Write;
+use runproof_proof::event::{Event, Stream};
+use runproof_proof::hash::Hash;
+use runproof_proof::payload::Payload;
+use rusqlite::{Connection, OptionalExtension, ToSql, types::ToSqlOutput};
+
+use super::writer::Batch;
+use super::{read, unavailable};
+use crate::{CommandError, Opened, Stamp, TenantChange, claimed, tenant_event};
+
+struct Bound<'a>(&'a Cell);
+
+impl ToSql for Bound<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        match self.0 {
+            Cell::Null => Ok(ToSqlOutput::from(rusqlite::types::Null)),
+            Cell::Int(number) => Ok(ToSqlOutput::from(*number)),
+            Cell::Text(text) => Ok(ToSqlOutput::from(text.as_str())),
+        }
+    }
+}
+
+/// Runs a statement whose parameters are numbered like the columns of the row; an update uses some of them.
+fn write_row(connection: &Connection, sql: &str, row: &Row) -> Result<(), StoreError> {
+    let mut statement = connection.prepare_cached(sql).map_err(unavailable)?;
+    let count = statement.parameter_count().min(row.cells.len());
+    for (index, (_, cell)) in row.cells.iter().take(count).enumerate() {
+        statement.raw_bind_parameter(index + 1, Bound(cell)).map_err(unavailable)?;
+    }
+    match statement.raw_execute().map_err(unavailable)? {
+        1 => Ok(()),
+        count => Err(StoreError::Corrupt { at: row.table.to_owned(), problem: format!("a write changed {count} rows instead of 1") }),
+    }
+}
+
+fn write_rows(batch: &mut Batch<'_>, rows: &RowChanges) -> Result<(), StoreError> {
+    let connection = batch.connection;
+    // Steps first: a trace that is completed takes no more of them.
+    for step in &rows.steps {
+        write_row(connection, include_str!("../../sql/sqlite/insert_step.sql"), step)?;
+    }
+    if let Some(run) = &rows.run {
+        write_row(connection, include_str!("../../sql/sqlite/update_run.sql"), run)?;
+    }
+    if let Some(trace) = &rows.trace {
+        write_row(connection, include_str!("../../sql/sqlite/complete_trace.sql"), trace)?;
+    }
+    if let Some(seal) = &rows.seal {
+        write_row(connection, include_str!("../../sql/sqlite/insert_seal.sql"), seal)?;
+        batch.sealed = true;
+    }
+    Ok(())
+}
+
+/// Appends to a run, iff the fence holds and the run is at the expected head.
+pub(super) fn append(batch: &mut Batch<'_>, append: &Append) -> Result<(), StoreError> {
+    let Append { tenant, run_id, fence, expected_seq, expected_head, lines, rows, writes, claim } = append;
+    let key = (tenant, run_id, &fence.owner, fence.epoch, expected_seq, expected_head.hex());
+    let next_seq = expected_seq + lines.len() as u64;
+    let head = lines.last().map_or(*expected_head, |line| line.leaf).hex();
+    let connection = batch.connection;
+    let changed = match claim {
+        Claim::End => {
+            let mut statement = connection.prepare_cached(include_str!("../../sql/sqlite/end_run.sql")).map_err(unavailable)?;
+            statement.execute(key).map_err(unavailable)?
+        }
+        Claim::Keep | Claim::Park | Claim::Release(_) => {
+            let (owner, wake_at) = match claim {
+                Claim::Keep => (Some(&fence.owner), None),
+                Claim::Release(at) => (None, Some(*at)),
+                Claim::Park | Claim::End => (None, None),
+            };
+            let mut statement = connection.prepare_cached(include_str!("../../sql/sqlite/move_run.sql")).map_err(unavailable)?;
+            statement
+                .execute((key.0, key.1, key.2, key.3, key.4, key.5, owner, wake_at, next_seq, head))
+                .map_err(unavailable)?
+        }
+    };
+    if changed != 1 {
+        return Err(StoreError::Conflict(run_id.clone()));
+    }
+    if !lines.is_empty() {
+        batch.transition(tenant, &Stream::Run(run_id.clone()), *expected_seq, lines)?;
+    }
+    write_rows(batch, rows)?;
+    writes.iter().try_for_each(|write| apply_write(batch.connection, tenant, write))
+}
+
+fn apply_write(connection: &Connection, tenant: &str, write: &Write) -> Result<(), StoreError> {
+    let changed = match write {
+        Write::Put { key, value } => connection
+            .execute(include_str!("../../sql/sqlite/put_value.sql"), (tenant, key, String::from_utf8_lossy(value)))
+            .map_err(unavailable),
+        Write::Delete { key } => {
+            connection.execute(include_str!("../../sql/sqlite/delete_value.sql"), (tenant, key)).map_err(unavailable)
+        }
+    };
+    changed.map(drop)
+}
+
+pub(super) fn claim(batch: &mut Batch<'_>, owner: &str, now: u64, limit: usize) -> Result<Vec<Claimed>, StoreError> {
+    let sql = include_str!("../../sql/sqlite/claim_due.sql");
+    let mut statement = batch.connection.prepare_cached(sql).map_err(unavailable)?;
+    let rows = statement.query_map((owner, now, limit), key_of).map_err(unavailable)?;
+    let keys: Vec<(String, String, u64)> = rows.collect::<Result<_, _>>().map_err(unavailable)?;
+    keys.into_iter().map(|(tenant, run_id, epoch)| load(batch, owner, &tenant, &run_id, epoch)).collect()
+}
+
+pub(super) fn claim_run(batch: &mut Batch<'_>, owner: &str, tenant: &str, run_id: &str) -> Result<Option<Claimed>, StoreError> {
+    let sql = include_str!("../../sql/sqlite/claim_run.sql");
+    let mut statement = batch.connection.prepare_cached(sql).map_err(unavailable)?;
+    let key = statement.query_row((owner, tenant, run_id), key_of).optional().map_err(unavailable)?;
+    key.map(|(tenant, run_id, epoch)| load(batch, owner, &tenant, &run_id, epoch)).transpose()
+}
+
+fn key_of(row: &rusqlite::Row<'_>) -> rusqlite::Result<(String, String, u64)> {
+    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+}
+
+fn load(batch: &Batch<'_>, owner: &str, tenant: &str, run_id: &str, epoch: u64) -> Result<Claimed, StoreError> {
+    let missing = || StoreError::Corrupt { at: format!("run_queue[run_id={run_id}]"), problem: "the run has no events".to_owned() };
+    let run = read::load_run(batch.connection, batch.log, tenant, run_id)?.ok_or_else(missing)?;
+    Ok(claimed(run, owner, epoch))
+}
+
+/// Reads the head of a stream that is not a run, with the number of runs that it opened.
+fn read_head(connection: &Connection, tenant: &str, stream: &Stream) -> Result<Option<(StreamHead, u64)>, StoreError> {
+    let sql = include_str!("../../sql/sqlite/read_head.sql");
+    let mut statement = connection.prepare_cached(sql).map_err(unavailable)?;
+    let row = statement
+        .query_row((tenant, stream.name()), |row| {
+            let head: String = row.get(1)?;
+            Ok((row.get(0)?, head, row.get(2)?, row.get(3)?))
+        })
+        .optional()
+        .map_err(unavailable)?;
+    row.map(|(next_seq, head, last_at, runs)| {
+        let corrupt = || StoreError::Corrupt { at: format!("stream_heads[tenant_id={tenant}]"), problem: "not a hash".to_owned() };
+        Ok((StreamHead { next_seq, head: Hash::from_hex(&head).ok_or_else(corrupt)?, last_at }, runs))
+    })
+    .transpose()
+}
+
+pub(super) fn write_head(connection: &Connection, tenant: &str, stream: &Stream, head: &StreamHead, runs: u64) -> Result<(), StoreError> {
+    let sql = include_str!("../../sql/sqlite/write_head.sql");
+    let mut statement = connection.prepare_cached(sql).map_err(unavailable)?;
+    statement.execute((tenant, stream.name(), head.next_seq, head.head.hex(), head.last_at, runs)).map_err(unavailable)?;
+    Ok(())
+}
+
+pub(super) fn open_run(batch: &mut Batch<'_>, admitted: &Admitted, owner: Option<&str>, stamp: &Stamp) -> Result<Opened, CommandError> {
+    let request = &admitted.request;
+    let (tenant, run_id) = (&request.tenant, &request.run_id);
+    let stream = Stream::Tenant(tenant.clone());
+    let Some((head, runs)) = read_head(batch.connection, tenant, &stream)? else {
+        return Err(CommandError::NoTenant(tenant.clone()));
+    };
+    if let Some(key) = &request.idempotency_key
+        && let Some(existing) = find_by_key(batch, admitted, key)?
+    {
+        return Ok(existing);
+    }
+    let agent: Option<i64> = batch
+        .connection
+        .query_row("SELECT 1 FROM agents WHERE tenant_id = ?1 AND id = ?2", (tenant, &request.agent), |row| row.get(0))
+        .optional()
+        .map_err(unavailable)?;
+    if agent.is_none() {
+        return Err(CommandError::NoAgent { tenant: tenant.clone(), agent: request.agent.clone() });
+    }
+    let opening = admission::open(admitted, batch.log, &head, runs + 1, stamp.now, stamp.seed)
+        .map_err(|error| CommandError::Refused(error.to_string()))?;
+    batch.transition(tenant, &stream, head.next_seq, std::slice::from_ref(&opening.tenant_line))?;
+    write_head(batch.connection, tenant, &stream, &opening.tenant_head, runs + 1)?;
+    batch.transition(tenant, &Stream::Run(run_id.clone()), 0, &opening.lines)?;
+    let run = opening.run;
+    insert_run(batch, &run)?;
+    let over = run.seal.is_some();
+    if !over {
+        let (epoch, wake_at) = if owner.is_some() { (1, None) } else { (0, Some(stamp.now)) };
+        let sql = include_str!("../../sql/sqlite/enqueue_run.sql");
+        let row = (tenant, run_id, owner, epoch, run.next_seq, run.head.hex(), wake_at);
+        batch.connection.execute(sql, row).map_err(unavailable)?;
+    }
+    if let Some(key) = &request.idempotency_key {
+        let sql = include_str!("../../sql/sqlite/write_key.sql");
+        batch.connection.execute(sql, (tenant, key, admitted.digest.hex(), run_id)).map_err(unavailable)?;
+    }
+    let fence = owner.filter(|_| !over).map(|owner| Fence { owner: owner.to_owned(), epoch: 1 });
+    Ok(Opened { run, fence, existing: false })
+}
+
+fn insert_run(batch: &mut Batch<'_>, run: &Run) -> Result<(), StoreError> {
+    write_row(batch.connection, include_str!("../../sql/sqlite/insert_run.sql"), &projection::run_row(run))?;
+    write_row(batch.connection, include_str!("../../sql/sqlite/insert_trace.sql"), &projection::trace_row(run))?;
+    let seal = projection::seal_row(run);
+    write_rows(batch, &RowChanges { seal, ..RowChanges::default() })
+}
+
+fn find_by_key(batch: &Batch<'_>, admitted: &Admitted, key: &str) -> Result<Option<Opened>, CommandError> {
+    let tenant = &admitted.request.tenant;
+    let found: Option<(String, String)> = batch
+        .connection
+        .query_row(include_str!("../../sql/sqlite/read_key.sql"), (tenant, key), |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()
+        .map_err(unavailable)?;
+    let Some((digest, run_id)) = found else { return Ok(None) };
+    if digest != admitted.digest.hex() {
+        return Err(CommandError::KeyReused { key: key.to_owned(), run_id });
+    }
+    let missing = || StoreError::Corrupt { at: format!("idempotency_keys[key={key}]"), problem: format!("run `{run_id}` has no events") };
+    let run = read::load_run(batch.connection, batch.log, tenant, &run_id)?.ok_or_else(missing)?;
+    Ok(Some(Opened { run, fence: None, existing: true }))
+}
+
+pub(super) fn change_tenant(batch: &mut Batch<'_>, tenant: &str, change: &TenantChange, stamp: &Stamp) -> Result<(), CommandError> {
+    let stream = Stream::Tenant(tenant.to_owned());
+    let found = read_head(batch.connection, tenant, &stream)?;
+    let (head, runs) = match (found, change) {
+        (Some(_), TenantChange::Create) => return Err(CommandError::TenantExists(tenant.to_owned())),
+        (None, TenantChange::Create) => (StreamHead::default(), 0),
+        (Some(found), _) => found,
+        (None, _) => return Err(CommandError::NoTenant(tenant.to_owned())),
+    };
+    let event = tenant_event(batch.log, tenant, change, &head, stamp)?;
+    let at = rfc3339(event.head.last_at);
+    let connection = batch.connection;
+    match change {
+        TenantChange::Create => {
+            connection.execute("INSERT INTO tenants (id, created_at) VALUES (?1, ?2)", (tenant, at)).map_err(unavailable)?;
+        }
+        TenantChange::CreateAgent { id, name } => {
+            let sql = "INSERT INTO agents (tenant_id, id, name, created_at) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING";
+            if connection.execute(sql, (tenant, id, name, at)).map_err(unavailable)? == 0 {
+                return Err(CommandError::AgentExists(id.clone()));
+            }
+        }
+        TenantChange::Erase { run_id, seq, field, index, .. } => erase(batch, tenant, run_id, *seq, field, *index, &at)?,
+    }
+    batch.transition(tenant, &stream, head.next_seq, std::slice::from_ref(&event.line))?;
+    write_head(batch.connection, tenant, &stream, &event.head, runs)?;
+    Ok(())
+}
+
+/// Destroys a value and its salt. The erasure record and the change of the row commit together.
+fn erase(batch: &mut Batch<'_>, tenant: &str, run_id: &str, seq: u64, field: &str, index: Option<u32>, at: &str) -> Result<(), CommandError> {
+    let no_value = || CommandError::NoValue { run_id: run_id.to_owned(), seq, field: field.to_owned() };
+    let run = read::load_run(batch.connection, batch.log, tenant, run_id)?;
+    let run = run.ok_or_else(|| CommandError::NoRun { tenant: tenant.to_owned(), run_id: run_id.to_owned() })?;
+    if run.seal.is_none() {
+        return Err(CommandError::RunOpen(run_id.to_owned()));
+    }
+    let stream = Stream::Run(run_id.to_owned());
+    let transitions = read::stream(batch.connection, tenant, &stream.name())?;
+    let row = transitions.iter().find(|row| (row.first_seq..row.first_seq + row.event_count).contains(&seq)).ok_or_else(no_value)?;
+    let mut payloads: Vec<String> = row.payloads.split('\n').map(str::to_owned).collect();
+    let position = (seq - row.first_seq) as usize;
+    let event = row.events.split('\n').nth(position).and_then(|line| Event::decode(line.as_bytes()).ok()).ok_or_else(no_value)?;
+    if !event.commitments().iter().any(|(name, _)| *name == field) {
+        return Err(no_value());
+    }
+    let line = payloads.get_mut(position).ok_or_else(no_value)?;
+    let payload = Payload::decode(line.as_bytes()).map_err(|problem| StoreError::Corrupt { at: "transitions.payloads".to_owned(), problem })?;
+    let erased = payload.without(field, index).and_then(|payload| payload.encode());
+    let erased = erased.map_err(|error| CommandError::Refused(error.to_string()))?;
+    *line = String::from_utf8_lossy(&erased).into_owned();
+    let part = index.map_or(-1, i64::from);
+    let sql = "INSERT INTO erasures (tenant_id, run_id, seq, field, part_index, erased_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    batch.connection.execute(sql, (tenant, run_id, seq, field, part, at)).map_err(unavailable)?;
+    let sql = include_str!("../../sql/sqlite/erase_payload.sql");
+    batch.connection.execute(sql, (row.first_leaf, payloads.join("\n"))).map_err(unavailable)?;
+    Ok(())
+}

@@ -1,0 +1,185 @@
+//! The command line: one file for each command, one match here.
+
+mod admin;
+mod demo;
+mod init;
+mod legacy;
+mod list;
+mod log;
+mod proof;
+mod run;
+mod skills;
+mod steer;
+mod verify;
+mod worker;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use crate::app::App;
+use crate::engine::{Command, Done};
+use crate::error::{AppError, Kind};
+use crate::output::Output;
+
+/// Runs AI-agent plans durably, and gives anyone a proof of the run that they can check offline.
+#[derive(Parser)]
+#[command(name = "runproof", version, max_term_width = 100, after_help = AFTER_HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: Verb,
+    #[command(flatten)]
+    globals: Globals,
+}
+
+const AFTER_HELP: &str = "\
+First minute:  runproof demo
+First run:     runproof init
+               runproof create-tenant --id acme
+               runproof create-agent --name scout --tenant-id acme
+               runproof run --tenant-id acme --agent-id scout --goal 'say hello'
+               runproof last
+
+Environment:   RUNPROOF_HOME          keys and the default database (default ~/.runproof)
+               DATABASE_URL           sqlite://PATH (default: RUNPROOF_HOME/runproof.db)
+               RUNPROOF_EGRESS_ALLOW  private hosts, host:port or CIDR that http_call may reach
+               RUNPROOF_SECRET_NAME   value of secret://NAME in plans
+               RUNPROOF_TRUST         trust file for verify
+
+Exit codes:    0 succeeded or VERIFIED, 1 internal, 2 usage, 3 failed, 4 halted, 5 waiting, 6 cancelled,
+               7 refused (nothing was written), 8 store not available; proof and verify: 10-13, 20-23, 30, 31";
+
+#[derive(Args, Clone, Copy)]
+struct Globals {
+    /// Print one JSON object on stdout
+    #[arg(long, global = true)]
+    json: bool,
+    /// Say more on stderr
+    #[arg(short, long, global = true)]
+    verbose: bool,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Make the home, the log key and the database
+    Init(init::Init),
+    /// Bring the database to the schema of this version
+    Migrate(init::Migrate),
+    /// Create a tenant
+    CreateTenant(admin::CreateTenant),
+    /// Create an agent
+    CreateAgent(admin::CreateAgent),
+    /// List agents
+    ListAgents(list::ListAgents),
+    /// List the skills that plans can use
+    ListSkills(skills::ListSkills),
+    /// Run a goal or a plan, and wait for the end
+    Run(run::Run),
+    /// Work on queued runs until stopped
+    Worker(worker::Worker),
+    /// Show one run
+    GetRun(list::GetRun),
+    /// List runs, newest first
+    ListRuns(list::ListRuns),
+    /// Cancel a run
+    Cancel(steer::Cancel),
+    /// Say whether an attempt of unknown outcome took effect
+    Resolve(steer::Resolve),
+    /// Check a run in the database against its evidence, and export its bundle
+    Proof(proof::Proof),
+    /// Check a proof bundle offline, with a key that you got elsewhere
+    Verify(verify::Verify),
+    /// Export and verify the newest run, and say how somebody else can
+    Last(proof::Last),
+    /// Show the log's key
+    #[command(subcommand)]
+    Key(log::Key),
+    /// Look at the ledger
+    #[command(subcommand)]
+    Log(log::Log),
+    /// Compute the first system's digest of the runs in a file
+    LegacyRoot(legacy::LegacyRoot),
+    /// See a run, its proof, and tampering found, in one minute and without network
+    Demo(demo::Demo),
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let output = Output { json: cli.globals.json, verbose: cli.globals.verbose };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let result = match runtime {
+        Ok(runtime) => {
+            let result = runtime.block_on(dispatch(cli.command, output));
+            runtime.shutdown_timeout(Duration::from_secs(1));
+            result
+        }
+        Err(error) => Err(AppError::new(Kind::Internal, "runtime", format!("cannot start: {error}"))),
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            output.error(&error);
+            ExitCode::from(error.kind.exit_code())
+        }
+    }
+}
+
+async fn dispatch(verb: Verb, output: Output) -> Result<u8, AppError> {
+    match verb {
+        Verb::Init(command) => command.run(output),
+        Verb::Migrate(command) => command.run(output),
+        Verb::CreateTenant(command) => command.run(output).await,
+        Verb::CreateAgent(command) => command.run(output).await,
+        Verb::ListAgents(command) => command.run(output).await,
+        Verb::ListSkills(command) => command.run(output),
+        Verb::Run(command) => command.run(output).await,
+        Verb::Worker(command) => command.run(output).await,
+        Verb::GetRun(command) => command.run(output).await,
+        Verb::ListRuns(command) => command.run(output).await,
+        Verb::Cancel(command) => command.run(output).await,
+        Verb::Resolve(command) => command.run(output).await,
+        Verb::Proof(command) => command.run(output).await,
+        Verb::Verify(command) => command.run(output),
+        Verb::Last(command) => command.run(output).await,
+        Verb::Key(command) => command.run(output),
+        Verb::Log(command) => command.run(output).await,
+        Verb::LegacyRoot(command) => command.run(output),
+        Verb::Demo(command) => command.run(output).await,
+    }
+}
+
+/// The command line's definition, for the reference page and its test.
+pub fn definition() -> clap::Command {
+    Cli::command()
+}
+
+/// How long a request waits for the engine's answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(20);
+
+/// Carries out a command: here, when no other process is the engine; otherwise by leaving it a request.
+async fn execute(app: &App, output: Output, command: Command) -> Result<Done, AppError> {
+    match app.engine(output)? {
+        Some(engine) => engine.execute(command).await,
+        None => request(app, &command).await,
+    }
+}
+
+/// Leaves a request for the engine and waits for the answer.
+async fn request(app: &App, command: &Command) -> Result<Done, AppError> {
+    let store = app.reader()?;
+    let body = serde_json::to_string(command).map_err(|error| AppError::new(Kind::Internal, "request.encode", error.to_string()))?;
+    let id = store.leave_request(command.tenant(), &body)?;
+    let started = std::time::Instant::now();
+    while started.elapsed() < ANSWER_TIMEOUT {
+        if let Some(answer) = store.take_answer(id)? {
+            let unreadable = |error: serde_json::Error| AppError::new(Kind::Internal, "request.answer", error.to_string());
+            return serde_json::from_str::<Result<Done, AppError>>(&answer).map_err(unreadable)?;
+        }
+        tokio::time::sleep(POLL).await;
+    }
+    Err(AppError::new(Kind::Store, "request.unanswered", format!("the engine has not answered request {id} yet; it stays queued"))
+        .hint("see that a worker is running, then look with `runproof list-runs`"))
+}

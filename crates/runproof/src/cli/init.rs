@@ -1,0 +1,79 @@
+//! `init` and `migrate`: the only commands that make or change a schema.
+
+use clap::Args;
+use runproof_engine::projection::rfc3339;
+use runproof_store::sqlite::{self, SqliteStore};
+use serde_json::json;
+
+use crate::app::App;
+use crate::error::AppError;
+use crate::output::Output;
+use crate::runtime;
+
+/// Makes the home, the log key and the database. Safe to repeat: what is there stays.
+#[derive(Args)]
+pub(super) struct Init {
+    /// Name of the log in checkpoints, such as example.com/agents (default: a random local name)
+    #[arg(long)]
+    origin: Option<String>,
+}
+
+impl Init {
+    pub(super) fn run(self, output: Output) -> Result<u8, AppError> {
+        let app = App::from_environment()?;
+        let made = initialise(&app, self.origin.as_deref())?;
+        let verifier = app.home.signer()?.verifier();
+        let value = json!({
+            "home": app.home.folder(), "database": app.database, "origin": verifier.name(), "vkey": verifier.vkey(),
+            "trust": app.home.trust_path(), "created": made,
+        });
+        output.print(&value, || {
+            let word = if made { "initialised" } else { "already initialised" };
+            format!(
+                "{word}\n  home      {}\n  database  {}\n  log       {}\n  key       {}\n\nGive the key to whoever verifies your runs.\nnext: runproof create-tenant --id NAME\n",
+                app.home.folder().display(), app.database.display(), verifier.name(), verifier.vkey()
+            )
+        });
+        Ok(0)
+    }
+}
+
+/// Makes everything that is missing.
+pub(super) fn initialise(app: &App, origin: Option<&str>) -> Result<bool, AppError> {
+    let random = data_encoding::HEXLOWER.encode(&runtime::random()[..8]);
+    let origin = origin.map_or_else(|| format!("runproof.local/{random}"), str::to_owned);
+    let made = app.home.create(&origin)?;
+    if let Some(parent) = app.database.parent() {
+        std::fs::create_dir_all(parent).map_err(|error| {
+            AppError::new(crate::error::Kind::Store, "store.unavailable", format!("cannot create `{}`: {error}", parent.display()))
+        })?;
+    }
+    sqlite::create(&app.database, &rfc3339(runtime::now()))?;
+    SqliteStore::create_ledger(&app.database, app.home.notary()?, runtime::random())?;
+    Ok(made)
+}
+
+/// Brings the database to the schema of this version.
+#[derive(Args)]
+pub(super) struct Migrate {
+    /// Only print the version of the database and of this program
+    #[arg(long)]
+    status: bool,
+}
+
+impl Migrate {
+    pub(super) fn run(self, output: Output) -> Result<u8, AppError> {
+        let app = App::from_environment()?;
+        let mut status = sqlite::status(&app.database)?;
+        if !self.status {
+            status = sqlite::create(&app.database, &rfc3339(runtime::now()))?;
+        }
+        let current = status.current.map_or("none".to_owned(), |current| format!("{current:04}"));
+        let value = json!({ "current": current, "head": format!("{:04}", status.head), "at_head": status.is_head(), "database": app.database });
+        output.print(&value, || format!("current {current}\nhead    {:04}\n", status.head));
+        if !status.is_head() {
+            output.note("hint: runproof migrate");
+        }
+        Ok(if status.is_head() { 0 } else { 8 })
+    }
+}

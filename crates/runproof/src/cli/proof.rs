@@ -1,0 +1,127 @@
+//! `proof` and `last`: the database against its evidence, and the bundle that leaves the machine.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use runproof_proof::finding::Code;
+use runproof_proof::report::Report;
+use runproof_proof::trust::Trust;
+use runproof_store::Store;
+use serde_json::json;
+
+use super::verify::{ReportStyle, check, print};
+use crate::app::App;
+use crate::engine::no_run;
+use crate::error::{AppError, Kind};
+use crate::output::Output;
+use crate::prove::{self, prove};
+
+/// How long `run` and `proof` wait for a checkpoint that covers the seal.
+const ANCHOR_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Checks a run in the database against its evidence.
+#[derive(Args)]
+pub(super) struct Proof {
+    /// Run id
+    run_id: String,
+    /// Tenant
+    #[arg(long)]
+    tenant_id: String,
+    /// Write the proof bundle to this file
+    #[arg(long)]
+    bundle: Option<PathBuf>,
+    /// Show in the bundle that the log grew from this tree size
+    #[arg(long)]
+    since: Option<u64>,
+    #[command(flatten)]
+    style: ReportStyle,
+}
+
+impl Proof {
+    pub(super) async fn run(self, output: Output) -> Result<u8, AppError> {
+        let app = App::from_environment()?;
+        let store = app.reader()?;
+        let trust = app.home.trust()?;
+        let proof = proved(&store, &self.tenant_id, &self.run_id, &app, self.since).await?;
+        if let Some(path) = &self.bundle {
+            export(&proof, path, self.since)?;
+            output.note(&format!("bundle written to {}", path.display()));
+        }
+        drop(trust);
+        print(output, &proof.report, self.style);
+        Ok(proof.report.verdict().exit_code())
+    }
+}
+
+/// Proves a run; waits a little for a checkpoint when that is all that is missing.
+pub(super) async fn proved(store: &dyn Store, tenant: &str, run_id: &str, app: &App, since: Option<u64>) -> Result<prove::Proof, AppError> {
+    let started = Instant::now();
+    loop {
+        let trust = app.home.trust()?;
+        let proof = prove(store, tenant, run_id, &trust, since).await?.ok_or_else(|| no_run(tenant, run_id))?;
+        let unanchored = |report: &Report| !report.findings.is_empty() && report.findings.iter().all(|finding| waits(finding.code));
+        if !unanchored(&proof.report) || started.elapsed() > ANCHOR_TIMEOUT {
+            return Ok(proof);
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Findings that pass by themselves while an engine signs: no checkpoint yet, or one newer than the kept head.
+fn waits(code: Code) -> bool {
+    matches!(code, Code::CheckpointMissing | Code::HeadOlder | Code::HeadNotCompared)
+}
+
+/// Writes the bundle.
+pub(super) fn export(proof: &prove::Proof, path: &Path, since: Option<u64>) -> Result<Vec<u8>, AppError> {
+    let missing = || AppError::new(Kind::Refused, "bundle.none", "there is no evidence to export, nothing was written");
+    let mut bundle = proof.bundle.clone().ok_or_else(missing)?;
+    if since.is_none() {
+        bundle.consistency = None;
+        bundle.header.since = None;
+    }
+    let bytes = bundle.encode().map_err(|error| AppError::new(Kind::Refused, "bundle.encode", error.to_string()))?;
+    std::fs::write(path, &bytes).map_err(|error| AppError::usage("file.unwritable", format!("cannot write `{}`: {error}", path.display())))?;
+    Ok(bytes)
+}
+
+/// Exports and verifies the newest run.
+#[derive(Args)]
+pub(super) struct Last {
+    /// Only of this tenant
+    #[arg(long)]
+    tenant_id: Option<String>,
+    /// Where to write the bundle (default: RUN_ID.runproof in this folder)
+    #[arg(long)]
+    bundle: Option<PathBuf>,
+    #[command(flatten)]
+    style: ReportStyle,
+}
+
+impl Last {
+    pub(super) async fn run(self, output: Output) -> Result<u8, AppError> {
+        let app = App::from_environment()?;
+        let store = app.reader()?;
+        let newest = store.list_runs(self.tenant_id.as_deref(), 1).await?.into_iter().next();
+        let newest = newest.ok_or_else(|| AppError::usage("run.none", "there is no run yet").hint("runproof run --help"))?;
+        let proof = proved(&store, &newest.tenant_id, &newest.run_id, &app, None).await?;
+        let path = self.bundle.unwrap_or_else(|| PathBuf::from(format!("{}.runproof", newest.run_id)));
+        let bytes = export(&proof, &path, None)?;
+        let verifier = app.home.signer()?.verifier();
+        let trust = Trust::in_key("local", verifier.clone());
+        let offline = check(&bytes, &trust);
+        let worst = if offline.verdict() > proof.report.verdict() { &offline } else { &proof.report };
+        let line = format!("runproof verify {} --key {}", path.display(), verifier.vkey());
+        if output.json {
+            let value = json!({ "proof": proof.report.to_json(), "verify": offline.to_json(), "bundle": path, "recheck": line });
+            output.print(&value, String::new);
+        } else {
+            print(output, worst, self.style);
+            output.print(&json!({}), || {
+                format!("\nBundle written to {}. Somebody else checks it with\n  {line}\nThe key here is yours: they must get it from somewhere that you do not control.\n", path.display())
+            });
+        }
+        Ok(worst.verdict().exit_code())
+    }
+}

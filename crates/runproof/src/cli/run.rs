@@ -1,0 +1,254 @@
+//! `run`: opens a run, drives it or waits for the engine that does, and prints how it ended with its proof.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use runproof_engine::admission::{RunRequest, admit};
+use runproof_engine::plan::from_json;
+use runproof_engine::projection::trace_id;
+use runproof_engine::run::{Run as RunState, RunStatus, WaitReason};
+use runproof_proof::event::EndStatus;
+use runproof_store::Store;
+use serde_json::{Value, json};
+
+use super::proof::proved;
+use super::request;
+use super::verify::read_file;
+use crate::app::{App, local_actor};
+use crate::engine::{Command, Engine, no_run};
+use crate::error::{AppError, Kind};
+use crate::output::{Output, table};
+use crate::runtime;
+
+const MAX_PLAN_FILE: usize = 4 * 1024 * 1024;
+
+/// Runs a goal or a plan, and waits for the end.
+#[derive(Args)]
+pub(super) struct Run {
+    /// What the run is for; without --plan the stub planner makes a plan from it
+    #[arg(long, short, required_unless_present = "plan")]
+    goal: Option<String>,
+    /// Plan as a JSON file (schema runproof.plan/v1)
+    #[arg(long)]
+    plan: Option<PathBuf>,
+    /// Agent
+    #[arg(long, short)]
+    agent_id: String,
+    /// Tenant
+    #[arg(long)]
+    tenant_id: String,
+    /// The system that asks for the run
+    #[arg(long, default_value = "cus-cli")]
+    origin_system_id: String,
+    /// The same key never makes a second run
+    #[arg(long)]
+    idempotency_key: Option<String>,
+    /// Mark the run as synthetic, of this scenario
+    #[arg(long, value_name = "SCENARIO")]
+    synthetic: Option<String>,
+    /// Only queue the run; a worker runs it
+    #[arg(long)]
+    no_wait: bool,
+}
+
+impl Run {
+    pub(super) async fn run(self, output: Output) -> Result<u8, AppError> {
+        let app = App::from_environment()?;
+        let no_wait = self.no_wait;
+        let request = self.request()?;
+        // Everything that can be refused is refused here, before a request is left or a row is written.
+        admit(request.clone())?;
+        let (tenant, run_id) = match app.engine(output)? {
+            Some(engine) => here(Arc::new(engine), request, no_wait).await?,
+            None => elsewhere(&app, output, request, no_wait).await?,
+        };
+        let store = app.reader()?;
+        let run = store.load_run(&tenant, &run_id).await?.ok_or_else(|| no_run(&tenant, &run_id))?;
+        let proof = if no_wait { Value::Null } else { proved(&store, &tenant, &run_id, &app, None).await?.report.to_json() };
+        let value = run_json(&run, Some(proof.clone()));
+        output.print(&value, || run_text(&run, &proof, output));
+        if let Some((WaitReason::Resolution(step), _)) = run.wait_since() {
+            output.note(&format!("hint: find out whether it took effect, then: runproof resolve {run_id} {step} done|not-done --reason '…'"));
+        }
+        Ok(if no_wait { 0 } else { exit_code(run.status()) })
+    }
+
+    fn request(self) -> Result<RunRequest, AppError> {
+        let plan = match &self.plan {
+            None => None,
+            Some(path) => {
+                let bytes = read_file(path, MAX_PLAN_FILE)?;
+                let refused = |problem: String| AppError::new(Kind::Refused, "plan.unreadable", format!("plan `{}`: {problem}; nothing was written", path.display()));
+                if bytes.len() > MAX_PLAN_FILE {
+                    return Err(refused(format!("more than {MAX_PLAN_FILE} bytes")));
+                }
+                Some(from_json(&bytes).map_err(refused)?)
+            }
+        };
+        let named = plan.as_ref().and_then(|plan: &Value| plan.get("name")).and_then(Value::as_str).map(str::to_owned);
+        let goal = self.goal.or(named).unwrap_or_else(|| "run a given plan".to_owned());
+        Ok(RunRequest {
+            run_id: runtime::new_id(),
+            tenant: self.tenant_id,
+            agent: self.agent_id,
+            goal,
+            plan,
+            origin_system_id: self.origin_system_id,
+            actor: local_actor(),
+            synthetic_scenario_id: self.synthetic,
+            idempotency_key: self.idempotency_key,
+        })
+    }
+}
+
+/// Runs here: no other process is the engine.
+async fn here(engine: Arc<Engine>, request: RunRequest, no_wait: bool) -> Result<(String, String), AppError> {
+    let tenant = request.tenant.clone();
+    let (run, claimed, existing) = engine.open(request, !no_wait).await?;
+    let run_id = run.id.clone();
+    if no_wait || (claimed.is_none() && !existing) {
+        return Ok((tenant, run_id));
+    }
+    let claimed = match claimed {
+        Some(claimed) => Some(claimed),
+        None => runproof_engine::ports::Journal::claim_run(engine.store.as_ref(), &engine.worker, &tenant, &run_id).await?,
+    };
+    let Some(claimed) = claimed else { return Ok((tenant, run_id)) };
+    let requests = Arc::clone(&engine);
+    let answering = tokio::spawn(async move {
+        loop {
+            requests.answer_requests().await.ok();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    let driven = engine.drive(claimed).await;
+    answering.abort();
+    answering.await.ok();
+    driven?;
+    Ok((tenant, run_id))
+}
+
+/// Leaves the run to the process that is the engine.
+async fn elsewhere(app: &App, output: Output, request_body: RunRequest, no_wait: bool) -> Result<(String, String), AppError> {
+    let tenant = request_body.tenant.clone();
+    let done = request(app, &Command::Run(Box::new(request_body))).await?;
+    let run_id = done.run_id.unwrap_or_default();
+    output.note(&format!("run {run_id} left to the engine that is running"));
+    if no_wait {
+        return Ok((tenant, run_id));
+    }
+    let store = app.reader()?;
+    loop {
+        let run = store.load_run(&tenant, &run_id).await?.ok_or_else(|| no_run(&tenant, &run_id))?;
+        match run.status() {
+            RunStatus::Ended(_) | RunStatus::Waiting | RunStatus::PendingApproval => return Ok((tenant, run_id)),
+            RunStatus::Queued | RunStatus::Running | RunStatus::Retry => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
+}
+
+/// Exit code for how a run stands.
+pub(super) fn exit_code(status: RunStatus) -> u8 {
+    match status {
+        RunStatus::Ended(EndStatus::Succeeded) => 0,
+        RunStatus::Ended(EndStatus::Failed) => 3,
+        RunStatus::Ended(EndStatus::Halted) => 4,
+        RunStatus::Queued | RunStatus::Running | RunStatus::Retry | RunStatus::Waiting | RunStatus::PendingApproval => 5,
+        RunStatus::Ended(EndStatus::Cancelled) => 6,
+    }
+}
+
+fn error_text(run: &RunState) -> Option<String> {
+    run.error.as_ref().filter(|_| !matches!(run.status(), RunStatus::Ended(EndStatus::Succeeded))).and_then(|error| error.as_str().map(str::to_owned))
+}
+
+/// The object that `run` and `get-run` print.
+pub(super) fn run_json(run: &RunState, proof: Option<Value>) -> Value {
+    let header = run.header.as_deref();
+    let steps: Vec<Value> = run
+        .steps
+        .iter()
+        .map(|settled| {
+            let step = &settled.step;
+            json!({
+                "step_index": step.step_index, "step_id": step.step_id, "item": step.item, "skill_name": step.skill,
+                "status": step.status, "outcome_category": step.category, "outcome_code": step.code,
+                "retry_count": step.attempts.saturating_sub(1), "duration_ms": step.duration_us as f64 / 1000.0,
+                "cost_cents": step.cost_microcents as f64 / 1_000_000.0,
+                "error": settled.error.as_deref(),
+            })
+        })
+        .collect();
+    let seal = run.seal.as_ref().map(|(seal, _)| seal);
+    let wait = run.wait_since().map(|(reason, _)| match reason {
+        WaitReason::RetryAt(_) => ("retry", None),
+        WaitReason::Resolution(step) => ("resolution", Some(step)),
+        WaitReason::Paused => ("paused", None),
+    });
+    let mut value = json!({
+        "run_id": run.id,
+        "run_no": header.map(|header| header.run_no),
+        "tenant_id": run.tenant,
+        "agent_id": header.map(|header| &header.agent),
+        "origin_system_id": header.map(|header| &header.origin_system_id),
+        "status": run.status().word(),
+        "termination_reason": seal.map(|seal| seal.reason),
+        "wait_reason": wait.as_ref().map(|(reason, _)| reason),
+        "wait_ref": wait.as_ref().and_then(|(_, reference)| reference.clone()),
+        "planner": header.map(|header| &header.planner.name),
+        "plan_stored": run.plan_json.is_some(),
+        "attempts": run.epoch,
+        "duration_ms": seal.map(|seal| seal.totals.duration_us as f64 / 1000.0),
+        "error": error_text(run),
+        "trace_id": trace_id(&run.id),
+        "steps": steps,
+    });
+    if let (Some(proof), Some(members)) = (proof, value.as_object_mut()) {
+        members.insert("proof".to_owned(), proof);
+    }
+    value
+}
+
+/// The page that `run` and `get-run` print.
+pub(super) fn run_text(run: &RunState, proof: &Value, output: Output) -> String {
+    let number = run.header.as_ref().map_or(0, |header| header.run_no);
+    let mut out = format!("Run ID:  {} (no. {number})\nStatus:  {}\n", run.id, run.status().word());
+    if let Some(error) = error_text(run) {
+        out.push_str(&format!("Error:   {}\n", runproof_proof::finding::printable(&error)));
+    }
+    if let Some(verdict) = proof["verdict"].as_str() {
+        let paint = |code: &str| if output.colour() { format!("\u{1b}[{code}m{verdict}\u{1b}[0m") } else { verdict.to_owned() };
+        out.push_str(&format!("Proof:   {}\n", paint(if verdict == "VERIFIED" { "1;32" } else { "1;33" })));
+    }
+    out.push_str(&format!("Steps executed: {}\n", run.steps.len()));
+    if !run.steps.is_empty() {
+        out.push('\n');
+        out.push_str(&steps_table(run));
+    }
+    out
+}
+
+/// The settled steps as a table.
+pub(super) fn steps_table(run: &RunState) -> String {
+    let rows: Vec<Vec<String>> = run
+        .steps
+        .iter()
+        .map(|settled| {
+            let step = &settled.step;
+            let name = step.item.as_ref().map_or_else(|| step.step_id.clone(), |item| format!("{} ({item})", step.step_id));
+            vec![
+                step.step_index.to_string(),
+                name,
+                step.skill.clone(),
+                step.status.word().to_owned(),
+                step.code.clone().unwrap_or_else(|| step.category.clone()),
+                step.attempts.saturating_sub(1).to_string(),
+                format!("{:.1}", step.duration_us as f64 / 1000.0),
+                format!("{:.4}", step.cost_microcents as f64 / 1_000_000.0),
+            ]
+        })
+        .collect();
+    table(&["#", "STEP", "SKILL", "STATUS", "OUTCOME", "RETRIES", "MS", "CENTS"], &rows)
+}

@@ -1,0 +1,104 @@
+//! `verify`: checks a bundle offline. Needs no home, no database and no network.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use runproof_engine::replay;
+use runproof_proof::bundle::{Bundle, MAX_BUNDLE};
+use runproof_proof::note::NoteVerifier;
+use runproof_proof::report::{Report, Style};
+use runproof_proof::trust::Trust;
+use runproof_proof::verify;
+
+use crate::error::AppError;
+use crate::output::Output;
+
+/// Checks a proof bundle offline. The key has to come from somewhere that the author of the file does not control.
+#[derive(Args)]
+pub(super) struct Verify {
+    /// Bundle
+    file: PathBuf,
+    /// Verification key of the log: <name>+<key id>+<base64>
+    #[arg(long, conflicts_with = "trust")]
+    key: Option<String>,
+    /// Trust file (default: the file that RUNPROOF_TRUST names)
+    #[arg(long)]
+    trust: Option<PathBuf>,
+    /// A signed checkpoint that you know: an older bundle is then ROLLED_BACK, another history FORKED
+    #[arg(long)]
+    known_head: Option<PathBuf>,
+    #[command(flatten)]
+    style: ReportStyle,
+}
+
+/// How a report is printed.
+#[derive(Args, Clone, Copy)]
+pub(super) struct ReportStyle {
+    /// For each check, say what it proves and what it does not
+    #[arg(long)]
+    pub(super) explain: bool,
+    /// Show a row for every event
+    #[arg(long)]
+    pub(super) events: bool,
+}
+
+/// Reads a file of at most `limit` bytes.
+pub(super) fn read_file(path: &Path, limit: usize) -> Result<Vec<u8>, AppError> {
+    let cannot = |error: std::io::Error| AppError::usage("file.unreadable", format!("cannot read `{}`: {error}", path.display()));
+    let file = std::fs::File::open(path).map_err(cannot)?;
+    let mut bytes = Vec::new();
+    file.take(limit as u64 + 1).read_to_end(&mut bytes).map_err(cannot)?;
+    Ok(bytes)
+}
+
+impl Verify {
+    pub(super) fn run(self, output: Output) -> Result<u8, AppError> {
+        let trust = self.trust()?;
+        let bytes = read_file(&self.file, MAX_BUNDLE)?;
+        let report = check(&bytes, &trust);
+        print(output, &report, self.style);
+        Ok(report.verdict().exit_code())
+    }
+
+    fn trust(&self) -> Result<Trust, AppError> {
+        let from_environment = || std::env::var_os("RUNPROOF_TRUST").filter(|path| !path.is_empty()).map(PathBuf::from);
+        let mut trust = match (&self.key, self.trust.clone().or_else(from_environment)) {
+            (Some(key), _) => {
+                let key = NoteVerifier::parse(key).map_err(|error| {
+                    AppError::usage("key.invalid", format!("--key: {error}")).hint("the operator prints it with `runproof key show`")
+                })?;
+                Trust::in_key("--key", key)
+            }
+            (None, Some(path)) => {
+                let bytes = read_file(&path, 1024 * 1024)?;
+                let source = format!("--trust {}", path.display());
+                Trust::parse(&source, &bytes).map_err(|error| AppError::usage("trust.invalid", format!("`{}`: {error}", path.display())))?
+            }
+            (None, None) => Trust::default(),
+        };
+        if let Some(path) = &self.known_head {
+            let note = read_file(path, 64 * 1024)?;
+            trust.add_head(&note).map_err(|error| AppError::usage("head.invalid", format!("`{}`: {error}", path.display())).hint("a signed checkpoint, as `runproof log checkpoint` prints it"))?;
+        }
+        Ok(trust)
+    }
+}
+
+/// Verifies bytes, and runs the decisions again where the values are shown.
+pub(super) fn check(bytes: &[u8], trust: &Trust) -> Report {
+    match Bundle::parse(bytes) {
+        Ok(bundle) => {
+            let mut report = verify::examine(&bundle, trust);
+            replay::check(&bundle, &mut report);
+            report
+        }
+        Err(_) => verify::verify(bytes, trust),
+    }
+}
+
+/// Prints a report.
+pub(super) fn print(output: Output, report: &Report, style: ReportStyle) {
+    let style = Style { colour: output.colour(), events: style.events || output.verbose, explain: style.explain };
+    output.print(&report.to_json(), || report.to_text(style));
+}

@@ -1,0 +1,303 @@
+//! The engine of one process: carries out commands, drives runs, and answers requests that other processes leave.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use runproof_engine::admission::{RunRequest, admit};
+use runproof_engine::decide::{Command as RunCommand, Context, Decision, decide};
+use runproof_engine::driver::{CancelSignal, Driver, Left};
+use runproof_engine::ports::{Append, BoxFuture, Claim, Claimed, Journal};
+use runproof_engine::projection;
+use runproof_engine::run::{Run, RunStatus};
+use runproof_proof::event::{Actor, Resolution};
+use runproof_store::sqlite::SqliteStore;
+use runproof_store::{Stamp, Store, TenantChange};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+
+use crate::error::{AppError, Kind};
+use crate::runtime;
+
+/// Something that changes the store: done by the engine, wherever it was asked for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case")]
+pub enum Command {
+    /// Changes a tenant.
+    Tenant {
+        /// Tenant.
+        tenant: String,
+        /// What changes.
+        change: TenantChange,
+        /// Who asks.
+        actor: Actor,
+    },
+    /// Opens a run.
+    Run(Box<RunRequest>),
+    /// Cancels a run.
+    Cancel {
+        /// Tenant.
+        tenant: String,
+        /// Run.
+        run_id: String,
+        /// Who asks.
+        actor: Actor,
+        /// Why.
+        reason: Option<String>,
+    },
+    /// Says what came of an unknown attempt.
+    Resolve {
+        /// Tenant.
+        tenant: String,
+        /// Run.
+        run_id: String,
+        /// Step.
+        step_id: String,
+        /// What they say.
+        resolution: Resolution,
+        /// Who says so.
+        actor: Actor,
+        /// How they know.
+        reason: String,
+    },
+}
+
+/// What became of a command.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Done {
+    /// The run, when there is one.
+    pub run_id: Option<String>,
+    /// Its status.
+    pub status: Option<String>,
+    /// It existed before.
+    pub existing: bool,
+}
+
+/// Tells a driven run that it is to be cancelled.
+#[derive(Default)]
+pub struct Signal {
+    asked: Mutex<Option<(Actor, Option<String>)>>,
+    notify: Notify,
+}
+
+impl Signal {
+    fn ask(&self, actor: Actor, reason: Option<String>) {
+        if let Ok(mut asked) = self.asked.lock() {
+            asked.get_or_insert((actor, reason));
+        }
+        self.notify.notify_waiters();
+    }
+}
+
+impl CancelSignal for Signal {
+    fn requested(&self) -> Option<(Actor, Option<String>)> {
+        self.asked.lock().ok().and_then(|asked| asked.clone())
+    }
+
+    fn wait(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            let notified = self.notify.notified();
+            if self.requested().is_none() {
+                notified.await;
+            }
+        })
+    }
+}
+
+/// The engine of one process.
+pub struct Engine {
+    /// The store.
+    pub store: Arc<SqliteStore>,
+    /// The loop.
+    pub driver: Driver,
+    /// Name of this process in claims.
+    pub worker: String,
+    active: Mutex<BTreeMap<String, Arc<Signal>>>,
+}
+
+impl Engine {
+    /// An engine over an opened store.
+    pub fn new(store: Arc<SqliteStore>, driver: Driver, worker: String) -> Self {
+        Self { store, driver, worker, active: Mutex::new(BTreeMap::new()) }
+    }
+
+    /// Runs that are being driven.
+    pub fn active(&self) -> usize {
+        self.active.lock().map_or(0, |active| active.len())
+    }
+
+    fn stamp(&self, actor: Actor) -> Stamp {
+        Stamp { now: runtime::now(), seed: runtime::random(), actor }
+    }
+
+    /// Opens a run and takes it, so that the caller can drive it.
+    ///
+    /// # Errors
+    /// [`AppError`]; nothing is written.
+    pub async fn open(&self, request: RunRequest, take: bool) -> Result<(Run, Option<Claimed>, bool), AppError> {
+        let actor = request.actor.clone();
+        let admitted = admit(request)?;
+        let owner = take.then(|| self.worker.clone());
+        let opened = self.store.open_run(admitted, owner, self.stamp(actor)).await?;
+        let claimed = opened.fence.map(|fence| Claimed { run: opened.run.clone(), fence });
+        Ok((opened.run, claimed, opened.existing))
+    }
+
+    /// Carries out a command.
+    ///
+    /// # Errors
+    /// [`AppError`]; nothing is written.
+    pub async fn execute(&self, command: Command) -> Result<Done, AppError> {
+        match command {
+            Command::Tenant { tenant, change, actor } => {
+                self.store.change_tenant(&tenant, change, self.stamp(actor)).await?;
+                Ok(Done { run_id: None, status: None, existing: false })
+            }
+            Command::Run(request) => {
+                let (run, _, existing) = self.open(*request, false).await?;
+                Ok(done(&run, existing))
+            }
+            Command::Cancel { tenant, run_id, actor, reason } => self.cancel(&tenant, &run_id, actor, reason).await,
+            Command::Resolve { tenant, run_id, step_id, resolution, actor, reason } => {
+                let command = RunCommand::Resolve { step_id, resolution, actor, reason };
+                self.apply(&tenant, &run_id, command).await
+            }
+        }
+    }
+
+    async fn load(&self, tenant: &str, run_id: &str) -> Result<Run, AppError> {
+        let run = self.store.load_run(tenant, run_id).await?;
+        run.ok_or_else(|| no_run(tenant, run_id))
+    }
+
+    async fn cancel(&self, tenant: &str, run_id: &str, actor: Actor, reason: Option<String>) -> Result<Done, AppError> {
+        let signal = self.active.lock().ok().and_then(|active| active.get(run_id).cloned());
+        if let Some(signal) = signal {
+            let run = self.load(tenant, run_id).await?;
+            signal.ask(actor, reason);
+            return Ok(Done { status: Some("cancelling".to_owned()), ..done(&run, false) });
+        }
+        let Some(claimed) = self.claim(tenant, run_id).await? else {
+            let run = self.load(tenant, run_id).await?;
+            return Err(AppError::new(Kind::Refused, "run.over", format!("run `{run_id}` is {}", run.status().word())));
+        };
+        let signal = Signal::default();
+        signal.ask(actor, reason);
+        let (run, _) = self.driver.drive(claimed, &signal).await?;
+        Ok(done(&run, false))
+    }
+
+    async fn claim(&self, tenant: &str, run_id: &str) -> Result<Option<Claimed>, AppError> {
+        Ok(self.store.claim_run(&self.worker, tenant, run_id).await?)
+    }
+
+    /// Puts a command on the record of a run that nobody drives, and gives the run back.
+    async fn apply(&self, tenant: &str, run_id: &str, command: RunCommand) -> Result<Done, AppError> {
+        let before = self.load(tenant, run_id).await?;
+        let refused = |message: String| AppError::new(Kind::Refused, "run.not_waiting", message).hint("runproof get-run shows what a run waits for");
+        if matches!(before.status(), RunStatus::Ended(_)) {
+            return Err(refused(format!("run `{run_id}` is {}", before.status().word())));
+        }
+        let Some(Claimed { run, fence }) = self.claim(tenant, run_id).await? else {
+            return Err(refused(format!("run `{run_id}` is being worked on")));
+        };
+        let context = Context { now: runtime::now(), seed: runtime::random(), facts: &self.driver.skills };
+        let decided = decide(&run, command, &context);
+        let (lines, after, claim) = match &decided {
+            Ok(Decision { lines, run, .. }) => (lines.clone(), run, Claim::Release(context.now)),
+            Err(_) => (Vec::new(), &run, Claim::Release(context.now)), // nothing to write: only the claim is given back
+        };
+        let append = Append {
+            tenant: tenant.to_owned(),
+            run_id: run_id.to_owned(),
+            fence,
+            expected_seq: run.next_seq,
+            expected_head: run.head,
+            rows: projection::changes(&run, after),
+            lines,
+            writes: Vec::new(),
+            claim,
+        };
+        self.store.append(append).await?;
+        match &decided {
+            Ok(decision) => Ok(done(&decision.run, false)),
+            Err(error) => Err(refused(error.to_string())),
+        }
+    }
+
+    /// Drives a claimed run until it is over or waits for somebody; waits for the times of retries.
+    ///
+    /// # Errors
+    /// [`AppError`] when the store or the engine refuses; whoever claims the run next goes on.
+    pub async fn drive(&self, claimed: Claimed) -> Result<(Run, Left), AppError> {
+        let (tenant, run_id) = (claimed.run.tenant.clone(), claimed.run.id.clone());
+        let mut claimed = Some(claimed);
+        loop {
+            let Some(current) = claimed.take() else {
+                let run = self.load(&tenant, &run_id).await?;
+                return Err(AppError::new(Kind::Refused, "run.taken", format!("run `{run_id}` is {}", run.status().word())));
+            };
+            match self.drive_once(current).await? {
+                (_, Left::Until(at)) => {
+                    tokio::time::sleep(std::time::Duration::from_micros(at.saturating_sub(runtime::now()))).await;
+                    claimed = self.claim(&tenant, &run_id).await?;
+                }
+                left => return Ok(left),
+            }
+        }
+    }
+
+    /// Drives a claimed run until it is over, waits, or is given back.
+    ///
+    /// # Errors
+    /// As [`Engine::drive`].
+    pub async fn drive_once(&self, claimed: Claimed) -> Result<(Run, Left), AppError> {
+        let signal = Arc::new(Signal::default());
+        let run_id = claimed.run.id.clone();
+        if let Ok(mut active) = self.active.lock() {
+            active.insert(run_id.clone(), Arc::clone(&signal));
+        }
+        let left = self.driver.drive(claimed, signal.as_ref()).await;
+        if let Ok(mut active) = self.active.lock() {
+            active.remove(&run_id);
+        }
+        Ok(left?)
+    }
+
+    /// Answers the requests that other processes have left. Answers how many there were.
+    ///
+    /// # Errors
+    /// [`AppError`] when the store cannot be read or written.
+    pub async fn answer_requests(&self) -> Result<usize, AppError> {
+        let requests = self.store.open_requests()?;
+        for (id, tenant, body) in &requests {
+            let answer = match serde_json::from_str::<Command>(body) {
+                Ok(command) if command.tenant() == tenant => self.execute(command).await,
+                Ok(_) => Err(AppError::new(Kind::Refused, "request.tenant", "the request is for another tenant than its row")),
+                Err(error) => Err(AppError::new(Kind::Refused, "request.unreadable", format!("the request cannot be read: {error}"))),
+            };
+            let text = serde_json::to_string(&answer).map_err(|error| AppError::new(Kind::Internal, "request.answer", error.to_string()))?;
+            self.store.answer_request(*id, text).await?;
+        }
+        Ok(requests.len())
+    }
+}
+
+impl Command {
+    /// Tenant that the command is about.
+    pub fn tenant(&self) -> &str {
+        match self {
+            Self::Tenant { tenant, .. } | Self::Cancel { tenant, .. } | Self::Resolve { tenant, .. } => tenant,
+            Self::Run(request) => &request.tenant,
+        }
+    }
+}
+
+fn done(run: &Run, existing: bool) -> Done {
+    Done { run_id: Some(run.id.clone()), status: Some(run.status().word().to_owned()), existing }
+}
+
+/// The tenant has no such run.
+pub fn no_run(tenant: &str, run_id: &str) -> AppError {
+    let shown = runproof_proof::finding::printable(run_id);
+    AppError::usage("run.not_found", format!("run `{shown}` not found in tenant `{tenant}`")).hint("runproof list-runs")
+}

@@ -1,0 +1,147 @@
+//! `RUNPROOF_HOME`: the log key, the local trust file and the last checkpoint, on another medium than the database.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use runproof_proof::checkpoint::Checkpoint;
+use runproof_proof::note::{Note, NoteSigner};
+use runproof_proof::trust::Trust;
+use runproof_store::Notary;
+
+use crate::error::{AppError, Kind};
+use crate::runtime;
+
+/// The folder.
+#[derive(Clone, Debug)]
+pub struct Home {
+    folder: PathBuf,
+}
+
+impl Home {
+    /// The folder at this path; nothing is created.
+    pub fn at(folder: PathBuf) -> Self {
+        Self { folder }
+    }
+
+    /// Path of the folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Private key of the log.
+    pub fn key_path(&self) -> PathBuf {
+        self.folder.join("log.key")
+    }
+
+    /// Trust in the local log key.
+    pub fn trust_path(&self) -> PathBuf {
+        self.folder.join("trust.json")
+    }
+
+    /// The newest checkpoint that was signed here.
+    pub fn checkpoint_path(&self) -> PathBuf {
+        self.folder.join("last-checkpoint")
+    }
+
+    /// Makes the folder, the key and the trust file, unless the key is there. Answers whether it made them.
+    ///
+    /// # Errors
+    /// [`AppError`] when a file cannot be written.
+    pub fn create(&self, origin: &str) -> Result<bool, AppError> {
+        fs::create_dir_all(&self.folder).map_err(|error| cannot("create", &self.folder, &error))?;
+        let path = self.key_path();
+        if path.exists() {
+            return Ok(false);
+        }
+        let signer = NoteSigner::from_seed(origin, &runtime::random()).map_err(|error| {
+            AppError::usage("init.origin", format!("`{origin}` cannot name a log: {error}")).hint("a host and path, such as example.com/agents")
+        })?;
+        write_durably(&path, signer.to_private_text().as_bytes(), 0o600)?;
+        write_durably(&self.trust_path(), Trust::file(&[signer.verifier()]).as_bytes(), 0o644)?;
+        Ok(true)
+    }
+
+    /// The key.
+    ///
+    /// # Errors
+    /// [`AppError`] when it is missing or cannot be read.
+    pub fn signer(&self) -> Result<NoteSigner, AppError> {
+        let path = self.key_path();
+        let text = fs::read_to_string(&path).map_err(|error| cannot("read", &path, &error).hint("runproof init"))?;
+        NoteSigner::parse(&text).map_err(|error| AppError::new(Kind::Store, "home.key", format!("`{}`: {error}", path.display())))
+    }
+
+    /// The local trust, with the last checkpoint as a known head.
+    ///
+    /// # Errors
+    /// [`AppError`] when the file is missing or cannot be read.
+    pub fn trust(&self) -> Result<Trust, AppError> {
+        let path = self.trust_path();
+        let bytes = fs::read(&path).map_err(|error| cannot("read", &path, &error).hint("runproof init"))?;
+        let mut trust = Trust::parse("local", &bytes).map_err(|error| AppError::usage("trust.invalid", format!("`{}`: {error}", path.display())))?;
+        if let Ok(note) = fs::read(self.checkpoint_path()) {
+            trust.add_head(&note).map_err(|error| {
+                AppError::new(Kind::Store, "home.checkpoint", format!("`{}`: {error}", self.checkpoint_path().display()))
+            })?;
+        }
+        Ok(trust)
+    }
+
+    /// A notary with the key of this folder.
+    ///
+    /// # Errors
+    /// As [`Home::signer`].
+    pub fn notary(&self) -> Result<Box<dyn Notary>, AppError> {
+        Ok(Box::new(HomeNotary { signer: self.signer()?, path: self.checkpoint_path() }))
+    }
+}
+
+struct HomeNotary {
+    signer: NoteSigner,
+    path: PathBuf,
+}
+
+impl Notary for HomeNotary {
+    fn signer(&self) -> &NoteSigner {
+        &self.signer
+    }
+
+    fn keep(&self, note: &str) -> Result<(), String> {
+        write_durably(&self.path, note.as_bytes(), 0o644).map_err(|error| error.message)
+    }
+
+    fn last(&self) -> Option<Checkpoint> {
+        let note = Note::parse(&fs::read(&self.path).ok()?).ok()?;
+        let verifier = self.signer.verifier();
+        note.signatures.iter().any(|signature| verifier.verifies(&note.text, signature)).then_some(())?;
+        Checkpoint::parse(&note.text).ok()
+    }
+
+    fn now(&self) -> u64 {
+        runtime::now()
+    }
+}
+
+fn cannot(what: &str, path: &Path, error: &std::io::Error) -> AppError {
+    AppError::new(Kind::Store, "home.io", format!("cannot {what} `{}`: {error}", path.display()))
+}
+
+/// Replaces a file so that a crash leaves either the old one or the new one.
+fn write_durably(path: &Path, bytes: &[u8], mode: u32) -> Result<(), AppError> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".new");
+    let temporary = PathBuf::from(temporary);
+    let write = || -> std::io::Result<()> {
+        let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(mode).open(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)?;
+        match path.parent() {
+            Some(parent) => File::open(parent)?.sync_all(),
+            None => Ok(()),
+        }
+    };
+    write().map_err(|error| cannot("write", path, &error))
+}

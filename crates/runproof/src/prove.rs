@@ -1,0 +1,315 @@
+//! `proof`: compares what the database holds about a run with its evidence, and builds the bundle from it.
+//!
+//! The judging is in `runproof-proof` (evidence) and `runproof-engine` (decisions, rows); this puts them together.
+
+use std::collections::BTreeMap;
+
+use runproof_engine::audit;
+use runproof_engine::ports::StoreError;
+use runproof_engine::projection::{self, Cell, Row, rfc3339};
+use runproof_engine::{replay, run::Run};
+use runproof_proof::bundle::{Anchor, Bundle, Consistency, Entry, Header, Record};
+use runproof_proof::checkpoint::{Checkpoint, InclusionProof};
+use runproof_proof::event::{Body, Event};
+use runproof_proof::finding::{Code, Finding};
+use runproof_proof::hash::{Hash, leaf};
+use runproof_proof::merkle::{self, Range};
+use runproof_proof::note::Note;
+use runproof_proof::payload::Payload;
+use runproof_proof::report::{Check, Report};
+use runproof_proof::trust::Trust;
+use runproof_proof::verify::examine;
+use runproof_store::{Evidence, Store, TransitionRow, fold};
+
+/// A report with the bundle that it is about.
+pub struct Proof {
+    /// The report.
+    pub report: Report,
+    /// The bundle, when the evidence could be read.
+    pub bundle: Option<Bundle>,
+}
+
+/// One event with its place in the ledger, as the database has it.
+struct Placed {
+    entry: Entry,
+    leaf_index: u64,
+}
+
+/// Proves a run. `None` when the tenant has no such run. `since` asks for a consistency proof from that tree size.
+///
+/// # Errors
+/// [`StoreError`] when the store cannot be read.
+pub async fn prove(store: &dyn Store, tenant: &str, run_id: &str, trust: &Trust, since: Option<u64>) -> Result<Option<Proof>, StoreError> {
+    let evidence = store.evidence(tenant, run_id).await?;
+    let mut findings = Vec::new();
+    let placed = read(run_id, &evidence.transitions, (tenant, &format!("run/{run_id}")), &mut findings);
+    let tenant_stream = format!("tenant/{tenant}");
+    let mut ignored = Vec::new(); // other runs' trouble in the tenant's stream is theirs
+    let tenant_events = read(run_id, &evidence.tenant_transitions, (tenant, &tenant_stream), &mut ignored);
+    if evidence.transitions.is_empty() {
+        return Ok(without_events(&evidence, &tenant_events, tenant, run_id, trust));
+    }
+    check_leaves(store, run_id, &placed, &mut findings).await?;
+    let ours = tenant_events.iter().filter(|placed| concerns(&placed.entry.event, run_id)).collect::<Vec<_>>();
+    check_opened(store, run_id, &placed, &ours, &mut findings).await?;
+    let bundle = build(store, &evidence, tenant, run_id, placed, &ours, since.or(known_size(trust, &evidence))).await?;
+    let mut report = examine(&bundle, trust);
+    replay::check(&bundle, &mut report);
+    findings.extend(unexplained(&report, run_id));
+    findings.extend(rows(&evidence, &bundle, &ours, tenant, run_id));
+    report.find(Check::Rows, findings);
+    Ok(Some(Proof { report, bundle: Some(bundle) }))
+}
+
+/// The size of the head that the trust brings, so that the proof can show that the log grew from it.
+fn known_size(trust: &Trust, evidence: &Evidence) -> Option<u64> {
+    trust.heads.iter().find(|head| head.origin == evidence.log).map(|head| head.size)
+}
+
+/// A run of which the database has no events.
+fn without_events(evidence: &Evidence, tenant_events: &[Placed], tenant: &str, run_id: &str, trust: &Trust) -> Option<Proof> {
+    let mut report = Report::new(tenant, run_id, trust);
+    let opened = tenant_events.iter().any(|placed| concerns(&placed.entry.event, run_id));
+    let of_tenant = |row: &&audit::RawRow| row.get("tenant_id") == Some(&Cell::Text(tenant.to_owned()));
+    let mine: Vec<(&str, usize)> =
+        evidence.rows.iter().map(|(table, rows)| (*table, rows.iter().filter(of_tenant).count())).filter(|(_, count)| *count > 0).collect();
+    if opened {
+        let finding = Finding::new(Code::RunMissing, run_id, "transitions");
+        report.find(Check::Rows, [finding.differs("the events of a run that was opened", "none")]);
+    } else if mine.is_empty() {
+        return None;
+    }
+    let traced = mine.iter().any(|(table, _)| *table != "runs");
+    if traced && !opened {
+        let extra = mine.iter().map(|(table, count)| Finding::new(Code::RowExtra, run_id, *table).differs("no row", format!("{count} rows without events")));
+        report.find(Check::Rows, extra.collect::<Vec<_>>());
+    } else if !opened {
+        report.find(Check::Rows, [Finding::new(Code::RunNoTrace, run_id, "aos_traces").differs("a trace", "none")]);
+    }
+    Some(Proof { report, bundle: None })
+}
+
+/// Whether an event of the tenant's stream is about this run.
+fn concerns(event: &Event, run_id: &str) -> bool {
+    match &event.body {
+        Body::TenantRunOpened(body) => body.run_id == run_id,
+        Body::TenantValueErased(body) => body.run_id == run_id,
+        _ => false,
+    }
+}
+
+/// Reads the rows of a stream into events; every column has to agree with the events in the row.
+fn read(run_id: &str, transitions: &[TransitionRow], (tenant, stream): (&str, &str), findings: &mut Vec<Finding>) -> Vec<Placed> {
+    let mut placed = Vec::new();
+    let mut seq = 0;
+    for row in transitions {
+        let place = |column: &str| format!("transitions.{column}[first_leaf={}]", row.first_leaf);
+        let mut find = |column: &str, expected: &dyn ToString, got: &dyn ToString| {
+            findings.push(Finding::new(Code::RowChanged, run_id, place(column)).differs(expected.to_string(), got.to_string()));
+        };
+        if row.tenant != tenant {
+            find("tenant_id", &tenant, &row.tenant);
+        }
+        if row.stream != stream {
+            find("stream", &stream, &row.stream);
+        }
+        if row.first_seq != seq {
+            find("first_seq", &seq, &row.first_seq);
+        }
+        let lines: Vec<&str> = row.events.split('\n').collect();
+        if lines.len() as u64 != row.event_count {
+            find("event_count", &lines.len(), &row.event_count);
+        }
+        let payloads: Vec<&str> = row.payloads.split('\n').collect();
+        if payloads.len() != lines.len() {
+            find("payloads", &format!("{} lines", lines.len()), &format!("{} lines", payloads.len()));
+        }
+        for (index, line) in lines.iter().enumerate() {
+            let bytes = line.as_bytes();
+            let payload = payloads.get(index).copied().unwrap_or_default();
+            match entry(bytes, payload.as_bytes()) {
+                Ok(entry) => placed.push(Placed { entry, leaf_index: row.first_leaf + index as u64 }),
+                Err((column, problem)) => {
+                    let finding = Finding::new(Code::EventMalformed, run_id, place(column)).at(row.first_seq + index as u64);
+                    findings.push(finding.differs("what was recorded", problem));
+                }
+            }
+        }
+        seq += lines.len() as u64;
+    }
+    placed
+}
+
+fn entry(bytes: &[u8], payload: &[u8]) -> Result<Entry, (&'static str, String)> {
+    let event = Event::decode(bytes).map_err(|error| ("events", error.to_string()))?;
+    let has_values = !event.commitments().is_empty();
+    let payload = match (has_values, payload.is_empty()) {
+        (true, false) => Some(Payload::decode(payload).map_err(|error| ("payloads", error))?),
+        (true, true) => Some(Payload::withheld()),
+        (false, true) => None,
+        (false, false) => return Err(("payloads", "a payload for an event without values".to_owned())),
+    };
+    Ok(Entry { bytes: bytes.to_vec(), event, leaf: leaf(bytes), payload })
+}
+
+/// Every event has to be the leaf that the ledger has at its place.
+async fn check_leaves(store: &dyn Store, run_id: &str, placed: &[Placed], findings: &mut Vec<Finding>) -> Result<(), StoreError> {
+    for item in placed {
+        let range = Range { start: item.leaf_index, end: item.leaf_index + 1 };
+        let got = match store.subtree_roots(vec![range]).await {
+            Ok(roots) => roots.first().copied(),
+            Err(StoreError::Corrupt { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        if got != Some(item.entry.leaf) {
+            let seq = item.entry.event.seq;
+            let place = format!("transitions.first_leaf or events[leaf {}]", item.leaf_index);
+            let got = got.map_or("no such leaf".to_owned(), |hash| hash.hex());
+            findings.push(Finding::new(Code::RowChanged, run_id, place).at(seq).differs(got, item.entry.leaf));
+        }
+    }
+    Ok(())
+}
+
+/// The tenant's stream has to have given out this run's number.
+async fn check_opened(store: &dyn Store, run_id: &str, placed: &[Placed], ours: &[&Placed], findings: &mut Vec<Finding>) -> Result<(), StoreError> {
+    let number = placed.first().and_then(|placed| match &placed.entry.event.body {
+        Body::RunCreated(body) => Some(body.run_no),
+        _ => None,
+    });
+    let opened: Vec<u64> = ours.iter().filter_map(|placed| match &placed.entry.event.body {
+        Body::TenantRunOpened(body) => Some(body.run_no),
+        _ => None,
+    }).collect();
+    if opened.len() != 1 || number != opened.first().copied() {
+        let finding = Finding::new(Code::ChainIdentity, run_id, "transitions[tenant.run_opened].run_no");
+        findings.push(finding.differs(format!("{:?}", number.unwrap_or_default()), format!("{opened:?}")));
+    }
+    for item in ours {
+        check_leaves(store, run_id, std::slice::from_ref(*item), findings).await?;
+    }
+    Ok(())
+}
+
+async fn build(
+    store: &dyn Store,
+    evidence: &Evidence,
+    tenant: &str,
+    run_id: &str,
+    placed: Vec<Placed>,
+    ours: &[&Placed],
+    since: Option<u64>,
+) -> Result<Bundle, StoreError> {
+    let checkpoint = evidence.checkpoint.as_ref().and_then(|note| {
+        let parsed = Note::parse(note.as_bytes()).ok()?;
+        Some((note.clone(), Checkpoint::parse(&parsed.text).ok()?))
+    });
+    let last = placed.last().map(|placed| placed.leaf_index);
+    let covered = |index: u64| checkpoint.as_ref().filter(|(_, checkpoint)| index < checkpoint.size);
+    let mut anchor = None;
+    if let Some(index) = last
+        && let Some((note, checkpoint)) = covered(index)
+    {
+        let hashes = inclusion(store, index, checkpoint.size).await?;
+        let proof = InclusionProof { index, hashes, note: note.clone() };
+        anchor = Anchor::parse(proof.encode().as_bytes()).ok();
+    }
+    let mut records = Vec::new();
+    for item in ours.iter().filter(|placed| matches!(placed.entry.event.body, Body::TenantValueErased(_))) {
+        if let (Some((_, checkpoint)), true) = (covered(item.leaf_index), anchor.is_some()) {
+            let hashes = inclusion(store, item.leaf_index, checkpoint.size).await?;
+            records.push(Record { event: item.entry.event.clone(), index: item.leaf_index, hashes });
+        }
+    }
+    let consistency = match (since, &anchor) {
+        (Some(since), Some(anchor)) => consistency(store, since, anchor.checkpoint.size).await?,
+        (_, _) => None,
+    };
+    let header = Header {
+        anchored: anchor.is_some(),
+        events: placed.len() as u64,
+        log: evidence.log.clone(),
+        records: records.len() as u64,
+        run_id: run_id.to_owned(),
+        since: consistency.as_ref().map(|consistency: &Consistency| consistency.since),
+        tenant: tenant.to_owned(),
+    };
+    Ok(Bundle { header, entries: placed.into_iter().map(|placed| placed.entry).collect(), records, consistency, anchor })
+}
+
+/// Damaged tiles give a proof that does not verify, which is what the report then says.
+async fn inclusion(store: &dyn Store, index: u64, size: u64) -> Result<Vec<Hash>, StoreError> {
+    let ranges = merkle::inclusion_ranges(index, size).unwrap_or_default();
+    match store.subtree_roots(ranges).await {
+        Err(StoreError::Corrupt { .. }) => Ok(Vec::new()),
+        roots => roots,
+    }
+}
+
+async fn consistency(store: &dyn Store, since: u64, size: u64) -> Result<Option<Consistency>, StoreError> {
+    let Some(ranges) = merkle::consistency_ranges(since, size) else { return Ok(None) };
+    match store.subtree_roots(ranges).await {
+        Ok(hashes) => Ok(Some(Consistency { hashes, since })),
+        Err(StoreError::Corrupt { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// In the database nothing may be withheld without an erasure record.
+fn unexplained(report: &Report, run_id: &str) -> Vec<Finding> {
+    let unexplained = report.events.iter().filter(|row| row.withheld > row.erased);
+    unexplained
+        .map(|row| {
+            let finding = Finding::new(Code::PayloadErased, run_id, "transitions.payloads").at(row.seq);
+            finding.differs(format!("{} values", row.shown + row.withheld - row.erased), row.shown)
+        })
+        .collect()
+}
+
+/// Compares every table with the rows that the events call for.
+fn rows(evidence: &Evidence, bundle: &Bundle, ours: &[&Placed], tenant: &str, run_id: &str) -> Vec<Finding> {
+    let Ok(Some(run)) = refold(evidence, tenant, run_id, bundle) else {
+        // The events do not fold: other checks say where. Without a run there is nothing to compare rows with.
+        return Vec::new();
+    };
+    let mut expected: BTreeMap<&str, Vec<Row>> = BTreeMap::new();
+    for row in projection::rows(&run).into_iter().chain(ours.iter().filter_map(|placed| erasure_row(placed, tenant))) {
+        expected.entry(row.table).or_default().push(row);
+    }
+    let none = Vec::new();
+    evidence
+        .rows
+        .iter()
+        .flat_map(|(table, got)| audit::compare(run_id, table, expected.get(table).unwrap_or(&none), got))
+        .collect()
+}
+
+fn refold(evidence: &Evidence, tenant: &str, run_id: &str, bundle: &Bundle) -> Result<Option<Run>, StoreError> {
+    if let Ok(Some(run)) = fold(&evidence.log, tenant, run_id, &evidence.transitions) {
+        return Ok(Some(run));
+    }
+    // A damaged payload must not hide a damaged row: fold what still opens.
+    let mut run = Run::new(&evidence.log, tenant, run_id);
+    for entry in &bundle.entries {
+        let opened = entry.payload.as_ref().and_then(|payload| payload.open(&entry.event.commitments()).ok());
+        let values = opened.map(|opened| opened.values).unwrap_or_default();
+        if run.apply(&entry.event, entry.leaf, &values).is_err() {
+            return Ok(None);
+        }
+    }
+    Ok(Some(run))
+}
+
+fn erasure_row(placed: &Placed, tenant: &str) -> Option<Row> {
+    let Body::TenantValueErased(body) = &placed.entry.event.body else { return None };
+    let int = |number: u64| Cell::Int(i64::try_from(number).unwrap_or(i64::MAX));
+    let cells = vec![
+        ("tenant_id", Cell::Text(tenant.to_owned())),
+        ("run_id", Cell::Text(body.run_id.clone())),
+        ("seq", int(body.seq)),
+        ("field", Cell::Text(body.field.clone())),
+        ("part_index", body.index.map_or(Cell::Int(-1), |index| int(u64::from(index)))),
+        ("erased_at", Cell::Text(rfc3339(placed.entry.event.at))),
+    ];
+    Some(Row { table: "erasures", key: &["seq", "field", "part_index"], cells })
+}
