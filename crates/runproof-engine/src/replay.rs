@@ -82,11 +82,12 @@ impl Replayer {
             return;
         }
         let Some((event, values)) = ahead.first() else { return };
+        #[expect(clippy::wildcard_enum_match_arm, reason = "everything else is a fact, not a decision of the engine")]
         match &event.body {
             Body::RunPlanned(_) => self.judge_plan(event, values),
             Body::StepReturned(body) => self.judge_outcome(event, body, values),
             Body::StepIntended(_) | Body::StepSettled(_) | Body::RunSealed(_) => self.judge_advance(ahead),
-            _ => {} // facts, not decisions
+            _ => {}
         }
     }
 
@@ -185,14 +186,14 @@ impl Replayer {
     }
 
     fn remember(&mut self, event: &Event, values: &Values) {
-        match &event.body {
-            Body::RunCreated(_) if !values.contains_key("goal") => {
-                self.withheld.insert(String::new());
-            }
-            Body::StepReturned(body) if body.output.is_some() && !values.contains_key("output") => {
-                self.withheld.insert(body.step_id.clone());
-            }
-            _ => {}
+        if matches!(event.body, Body::RunCreated(_)) && !values.contains_key("goal") {
+            self.withheld.insert(String::new());
+        }
+        if let Body::StepReturned(body) = &event.body
+            && body.output.is_some()
+            && !values.contains_key("output")
+        {
+            self.withheld.insert(body.step_id.clone());
         }
     }
 

@@ -279,6 +279,7 @@ impl Run {
         self.check_identity(event)?;
         self.check_order(event)?;
         let value = |field: &str| values.get(field).cloned().map(Arc::new);
+        #[expect(clippy::wildcard_enum_match_arm, reason = "later versions record what does not move the run")]
         match &event.body {
             Body::RunCreated(body) => {
                 self.header = Some(Arc::new((**body).clone()));
@@ -310,7 +311,7 @@ impl Run {
                 self.seal = Some(((**body).clone(), event.at));
                 self.error = value("error");
             }
-            _ => {} // recorded by later versions of the engine; they do not move the run
+            _ => {}
         }
         self.next_seq += 1;
         self.head = leaf;
@@ -341,6 +342,7 @@ impl Run {
             return refuse("a run is created once, first");
         }
         let current = self.current.as_ref();
+        #[expect(clippy::wildcard_enum_match_arm, reason = "what is not refused may follow anywhere in a run")]
         match &event.body {
             Body::RunPlanned(_) if self.plan_digest.is_some() => refuse("the run has a plan"),
             Body::RunClaimed(body) if body.epoch <= self.epoch => refuse("the claim is older than the last one"),

@@ -37,9 +37,10 @@ impl Checkpoint {
     /// [`NoteError::Note`] says which line.
     pub fn parse(text: &str) -> Result<Self, NoteError> {
         let mut lines = text.split('\n');
-        let (origin, size, root) = match (lines.next(), lines.next(), lines.next(), lines.next(), lines.next()) {
-            (Some(origin), Some(size), Some(root), Some(""), None) => (origin, size, root),
-            _ => return Err(NoteError::Note("a checkpoint has exactly three lines: origin, size, root")),
+        let (Some(origin), Some(size), Some(root), Some(""), None) =
+            (lines.next(), lines.next(), lines.next(), lines.next(), lines.next())
+        else {
+            return Err(NoteError::Note("a checkpoint has exactly three lines: origin, size, root"));
         };
         if origin.is_empty() {
             return Err(NoteError::Note("the origin of a checkpoint is empty"));

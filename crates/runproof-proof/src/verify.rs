@@ -126,14 +126,12 @@ fn payloads(bundle: &Bundle, report: &mut Report) {
 }
 
 fn is_erased(bundle: &Bundle, seq: u64, (field, index): &(String, u32)) -> bool {
-    bundle.records.iter().any(|record| match &record.event.body {
-        Body::TenantValueErased(body) => {
-            body.run_id == bundle.header.run_id
-                && body.seq == seq
-                && body.field == *field
-                && body.index.is_none_or(|erased| erased == *index)
-        }
-        _ => false,
+    bundle.records.iter().any(|record| {
+        let Body::TenantValueErased(body) = &record.event.body else { return false };
+        body.run_id == bundle.header.run_id
+            && body.seq == seq
+            && body.field == *field
+            && body.index.is_none_or(|erased| erased == *index)
     })
 }
 

@@ -2,6 +2,7 @@
 //! readers in any process.
 
 mod apply;
+mod forge;
 mod read;
 mod writer;
 
@@ -23,6 +24,8 @@ use tokio::sync::oneshot;
 
 use crate::{AgentRow, CommandError, Evidence, Notary, Opened, RunListing, Stamp, Store, TenantChange, migrate};
 use writer::{Batch, Job, Writer};
+
+pub use forge::forge_cost;
 
 /// How long a statement waits for a lock that another process holds.
 const BUSY: Duration = Duration::from_secs(10);

@@ -8,9 +8,9 @@ use runproof_proof::hash::Hash;
 use runproof_proof::merkle::{self, Range};
 
 /// Hashes in a full tile.
-pub const WIDTH: u64 = 256;
+const WIDTH: u64 = 256;
 /// Level and number of a tile.
-pub type TileId = (u32, u64);
+pub(crate) type TileId = (u32, u64);
 
 /// The right edge of the tree: the last tile of every level.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -88,7 +88,7 @@ impl Tree {
 
 /// Root of the subtree over a range of leaves, from tiles. The range is one that a proof calls for: it begins at a
 /// multiple of its size rounded up to a power of two.
-pub fn subtree_root(range: Range, read: &mut dyn FnMut(TileId) -> Option<Vec<Hash>>) -> Option<Hash> {
+pub(crate) fn subtree_root(range: Range, read: &mut dyn FnMut(TileId) -> Option<Vec<Hash>>) -> Option<Hash> {
     let (mut level, mut start, mut end) = (0u32, range.start, range.end);
     // Climb while both ends lie on tile borders.
     while start.is_multiple_of(WIDTH) && end.is_multiple_of(WIDTH) && end > start {

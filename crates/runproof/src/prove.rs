@@ -91,11 +91,8 @@ fn without_events(evidence: &Evidence, tenant_events: &[Placed], tenant: &str, r
 
 /// Whether an event of the tenant's stream is about this run.
 fn concerns(event: &Event, run_id: &str) -> bool {
-    match &event.body {
-        Body::TenantRunOpened(body) => body.run_id == run_id,
-        Body::TenantValueErased(body) => body.run_id == run_id,
-        _ => false,
-    }
+    let opened = matches!(&event.body, Body::TenantRunOpened(body) if body.run_id == run_id);
+    opened || matches!(&event.body, Body::TenantValueErased(body) if body.run_id == run_id)
 }
 
 /// Reads the rows of a stream into events; every column has to agree with the events in the row.
@@ -173,14 +170,15 @@ async fn check_leaves(store: &dyn Store, run_id: &str, placed: &[Placed], findin
 
 /// The tenant's stream has to have given out this run's number.
 async fn check_opened(store: &dyn Store, run_id: &str, placed: &[Placed], ours: &[&Placed], findings: &mut Vec<Finding>) -> Result<(), StoreError> {
-    let number = placed.first().and_then(|placed| match &placed.entry.event.body {
-        Body::RunCreated(body) => Some(body.run_no),
-        _ => None,
+    let number = placed.first().and_then(|placed| {
+        let Body::RunCreated(body) = &placed.entry.event.body else { return None };
+        Some(body.run_no)
     });
-    let opened: Vec<u64> = ours.iter().filter_map(|placed| match &placed.entry.event.body {
-        Body::TenantRunOpened(body) => Some(body.run_no),
-        _ => None,
-    }).collect();
+    let numbers = ours.iter().filter_map(|placed| {
+        let Body::TenantRunOpened(body) = &placed.entry.event.body else { return None };
+        Some(body.run_no)
+    });
+    let opened: Vec<u64> = numbers.collect();
     if opened.len() != 1 || number != opened.first().copied() {
         let finding = Finding::new(Code::ChainIdentity, run_id, "transitions[tenant.run_opened].run_no");
         findings.push(finding.differs(format!("{:?}", number.unwrap_or_default()), format!("{opened:?}")));

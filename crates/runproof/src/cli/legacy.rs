@@ -14,7 +14,7 @@ use crate::output::{Output, table};
 /// Computes the first system's digest of the runs in a file. It is shown for comparison and proves nothing.
 #[derive(Args)]
 pub(super) struct LegacyRoot {
-    /// JSON list of {"run_id", "steps": [[index, skill, status], …], "root_hash"?}
+    /// JSON list of `{"run_id", "steps": [[index, skill, status], …], "root_hash"?}`
     file: PathBuf,
 }
 

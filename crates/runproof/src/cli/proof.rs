@@ -92,7 +92,7 @@ pub(super) struct Last {
     /// Only of this tenant
     #[arg(long)]
     tenant_id: Option<String>,
-    /// Where to write the bundle (default: RUN_ID.runproof in this folder)
+    /// Where to write the bundle (default: `RUN_ID.runproof` in this folder)
     #[arg(long)]
     bundle: Option<PathBuf>,
     #[command(flatten)]

@@ -22,10 +22,10 @@ pub(super) struct Verify {
     /// Verification key of the log: <name>+<key id>+<base64>
     #[arg(long, conflicts_with = "trust")]
     key: Option<String>,
-    /// Trust file (default: the file that RUNPROOF_TRUST names)
+    /// Trust file (default: the file that `RUNPROOF_TRUST` names)
     #[arg(long)]
     trust: Option<PathBuf>,
-    /// A signed checkpoint that you know: an older bundle is then ROLLED_BACK, another history FORKED
+    /// A signed checkpoint that you know: an older bundle is then `ROLLED_BACK`, another history FORKED
     #[arg(long)]
     known_head: Option<PathBuf>,
     #[command(flatten)]
