@@ -195,7 +195,7 @@ impl Driver {
             }
         }
         if matches!(attempt.result, AttemptResult::Done { .. }) {
-            writes.extend(attempt.writes);
+            writes.extend(attempt.writes.into_iter().map(|write| clean_write(write, scrubber.as_ref())));
         }
         self.outcome(attempt.result, attempt.cost_microcents, Via::Call, started, scrubber.as_ref())
     }
@@ -284,6 +284,21 @@ impl Driver {
             cost_microcents,
             duration_us: self.clock.now().saturating_sub(started),
         }
+    }
+}
+
+/// A write of a skill without secrets and private values: what is stored is held to the same rules as what is recorded.
+fn clean_write(write: Write, scrubber: Option<&Scrubber>) -> Write {
+    let clean = |text: &str| scrubber.map_or_else(|| text.to_owned(), |scrubber| scrubber.scrub_text(text));
+    match write {
+        Write::Put { key, value } => {
+            let value = match serde_json::from_slice::<Value>(&value) {
+                Ok(value) => redact::redact(scrubber.map_or_else(|| value.clone(), |scrubber| scrubber.scrub(value.clone()))),
+                Err(_) => Value::String(redact::redact_text(&clean(&String::from_utf8_lossy(&value))).into_owned()),
+            };
+            Write::Put { key: clean(&key), value: value.to_string().into_bytes() }
+        }
+        Write::Delete { key } => Write::Delete { key: clean(&key) },
     }
 }
 

@@ -183,7 +183,15 @@ fn intend(
     let params = match reference::resolve(with, &|root| lookup(&draft.run, root)) {
         Ok(params) => params,
         Err(error) => {
-            let code = if matches!(error, ResolveError::Redacted { .. }) { "reference.redacted" } else { "reference.unresolved" };
+            let code = match error {
+                ResolveError::Redacted { .. } => "reference.redacted",
+                ResolveError::NamesSecret { .. } => "reference.names_secret",
+                ResolveError::Unreadable(_)
+                | ResolveError::Unknown { .. }
+                | ResolveError::Missing { .. }
+                | ResolveError::NotText { .. }
+                | ResolveError::TooLarge { .. } => "reference.unresolved",
+            };
             return refuse(draft, ErrorCategory::Reference, code, error.to_string());
         }
     };

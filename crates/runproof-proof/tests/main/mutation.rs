@@ -132,7 +132,8 @@ fn mutate(random: &mut Random, file: &[u8], donors: &[Vec<u8>]) -> Vec<u8> {
                 out.extend_from_slice(&donor[keep..]);
             }
             6 => {
-                let piece = line(random, &donors[random.below(donors.len())].clone());
+                let donor = &donors[random.below(donors.len())];
+                let piece = line(random, donor);
                 let starts: Vec<usize> = out.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1).collect();
                 let start = starts.get(random.below(starts.len())).copied().unwrap_or(0);
                 out.splice(start..start, piece);

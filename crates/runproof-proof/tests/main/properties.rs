@@ -297,7 +297,7 @@ proptest! {
         prop_assert!(payload.open(&[]).is_err());
         prop_assert!(payload.open(&[("output", &commitment)]).is_err());
         let line = payload.encode().unwrap();
-        prop_assert_eq!(Payload::decode(&line).as_ref(), Ok(&payload));
+        prop_assert_eq!(Payload::decode(&line), Ok(payload));
     }
 
     #[test]

@@ -1,0 +1,3 @@
+//! Tests of the program as its users meet it.
+
+mod crash;
