@@ -40,6 +40,13 @@ struct Scanner<'a> {
     at: usize,
 }
 
+/// Where a member name stands.
+struct Key {
+    start: usize,
+    length: usize,
+    plain: bool,
+}
+
 impl Scanner<'_> {
     fn wrong(&self, problem: &'static str) -> NotCanonical {
         NotCanonical { at: self.at, problem }
@@ -60,7 +67,7 @@ impl Scanner<'_> {
             b'{' | b'[' if depth == 0 => Err(self.wrong("nested too deeply")),
             b'{' => self.object(depth - 1),
             b'[' => self.array(depth - 1),
-            b'"' => self.string().map(drop),
+            b'"' => self.string().map(|_| ()),
             b'-' | b'0'..=b'9' => self.integer(),
             b't' => self.word(b"true"),
             b'f' => self.word(b"false"),
@@ -74,15 +81,16 @@ impl Scanner<'_> {
         if self.eat(b'}') {
             return Ok(());
         }
-        let mut previous: Option<String> = None;
+        let mut previous: Option<Key> = None;
         loop {
             let start = self.at;
             if self.peek() != b'"' {
                 return Err(self.wrong("expected a member name"));
             }
-            let key = self.string()?;
+            let (raw, plain) = self.string()?;
+            let key = Key { start: start + 1, length: raw.len(), plain };
             if let Some(previous) = &previous
-                && !previous.encode_utf16().lt(key.encode_utf16())
+                && !self.sorted(previous, &key)
             {
                 return Err(NotCanonical { at: start, problem: "member names are repeated or not sorted" });
             }
@@ -97,6 +105,20 @@ impl Scanner<'_> {
             if !self.eat(b',') {
                 return Err(self.wrong("expected `,` or `}`"));
             }
+        }
+    }
+
+    /// Whether two member names stand in the order of their UTF-16 code units (RFC 8785 section 3.2.3).
+    fn sorted(&self, before: &Key, after: &Key) -> bool {
+        let raw = |key: &Key| &self.bytes[key.start..key.start + key.length];
+        if before.plain && after.plain {
+            return raw(before) < raw(after);
+        }
+        // Rare: only names with escapes or beyond ASCII have to be read.
+        let text = |key: &Key| serde_json::from_slice::<String>(&self.bytes[key.start - 1..=key.start + key.length]);
+        match (text(before), text(after)) {
+            (Ok(before), Ok(after)) => before.encode_utf16().lt(after.encode_utf16()),
+            (_, _) => false,
         }
     }
 
@@ -148,45 +170,44 @@ impl Scanner<'_> {
         Ok(())
     }
 
-    /// Reads a string and returns it unescaped (needed to compare member names).
-    fn string(&mut self) -> Result<String, NotCanonical> {
+    /// Reads a string; answers its raw bytes between the quotes, and whether they are plain ASCII without escapes.
+    fn string(&mut self) -> Result<(&[u8], bool), NotCanonical> {
         self.at += 1;
-        let mut out = String::new();
-        let mut plain = self.at;
+        let start = self.at;
+        let mut plain = true;
         loop {
-            let Some(&byte) = self.bytes.get(self.at) else { return Err(self.wrong("string without an end")) };
-            match byte {
-                b'"' | b'\\' => {
-                    // Only whole characters lie between two ASCII bytes of valid UTF-8.
-                    out.push_str(std::str::from_utf8(&self.bytes[plain..self.at]).unwrap_or_default());
+            let rest = &self.bytes[self.at..];
+            let stop = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f | 0x80..));
+            let Some(stop) = stop else {
+                self.at = self.bytes.len();
+                return Err(self.wrong("string without an end"));
+            };
+            self.at += stop;
+            match rest[stop] {
+                b'"' => {
                     self.at += 1;
-                    if byte == b'"' {
-                        return Ok(out);
-                    }
-                    out.push(self.escape()?);
-                    plain = self.at;
+                    return Ok((&self.bytes[start..self.at - 1], plain));
+                }
+                b'\\' => {
+                    self.at += 1;
+                    plain = false;
+                    self.escape()?;
                 }
                 0..=0x1f => return Err(self.wrong("control character that is not escaped")),
-                _ => self.at += 1,
+                _ => {
+                    plain = false;
+                    let beyond = rest[stop..].iter().position(u8::is_ascii).unwrap_or(rest.len() - stop);
+                    self.at += beyond;
+                }
             }
         }
     }
 
     /// The escapes that RFC 8785 section 3.2.2.2 writes, and no others.
-    fn escape(&mut self) -> Result<char, NotCanonical> {
-        let short = match self.peek() {
-            b'"' => Some('"'),
-            b'\\' => Some('\\'),
-            b'b' => Some('\u{8}'),
-            b'f' => Some('\u{c}'),
-            b'n' => Some('\n'),
-            b'r' => Some('\r'),
-            b't' => Some('\t'),
-            _ => None,
-        };
-        if let Some(character) = short {
+    fn escape(&mut self) -> Result<(), NotCanonical> {
+        if matches!(self.peek(), b'"' | b'\\' | b'b' | b'f' | b'n' | b'r' | b't') {
             self.at += 1;
-            return Ok(character);
+            return Ok(());
         }
         let rest = &self.bytes[self.at..];
         if rest.len() < 5 || !rest.starts_with(b"u00") {
@@ -206,7 +227,7 @@ impl Scanner<'_> {
             return Err(self.wrong("escape that is not canonical"));
         }
         self.at += 5;
-        Ok(char::from(code))
+        Ok(())
     }
 }
 

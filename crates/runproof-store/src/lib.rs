@@ -3,6 +3,7 @@
 //! Each store is native; they share the contract below and a conformance suite, not query code. Nothing here decides
 //! what a run does: it stores what the engine decided, atomically, and reads it back.
 
+pub mod faults;
 pub mod memory;
 pub mod migrate;
 pub mod sqlite;
@@ -16,9 +17,10 @@ use runproof_engine::audit::RawRow;
 use runproof_engine::ports::{Claimed, Fence, Journal, StoreError};
 use runproof_engine::run::Run;
 use runproof_proof::checkpoint::Checkpoint;
-use runproof_proof::event::{Actor, Body};
+use runproof_proof::event::{Actor, Body, Event};
 use runproof_proof::hash::Hash;
 use runproof_proof::note::NoteSigner;
+use runproof_proof::payload::Payload;
 use serde::{Deserialize, Serialize};
 
 pub use tree::Tree;
@@ -147,6 +149,13 @@ pub struct TransitionRow {
     pub events: String,
     /// Payload lines, one an event; empty where there is none.
     pub payloads: String,
+}
+
+impl TransitionRow {
+    /// Whether it holds the event of that seq.
+    pub(crate) fn holds(&self, seq: u64) -> bool {
+        (self.first_seq..self.first_seq.saturating_add(self.event_count)).contains(&seq)
+    }
 }
 
 /// Everything that a store holds about one run, read in one snapshot.
@@ -293,6 +302,35 @@ pub fn fold(log: &str, tenant: &str, run_id: &str, transitions: &[TransitionRow]
         }
     }
     Ok(Some(run))
+}
+
+/// The payload lines of a transition once a value is taken out of them.
+///
+/// # Errors
+/// [`CommandError::NoValue`] when the event shows no such value, or no longer.
+pub(crate) fn without_value(row: &TransitionRow, run_id: &str, seq: u64, field: &str, index: Option<u32>) -> Result<String, CommandError> {
+    let no_value = || CommandError::NoValue { run_id: run_id.to_owned(), seq, field: field.to_owned() };
+    let position = usize::try_from(seq.saturating_sub(row.first_seq)).map_err(|_| no_value())?;
+    let event = row.events.split('\n').nth(position).and_then(|line| Event::decode(line.as_bytes()).ok()).ok_or_else(no_value)?;
+    let commitments = event.commitments();
+    let (_, commitment) = commitments.iter().find(|(name, _)| *name == field).ok_or_else(no_value)?;
+    let mut payloads: Vec<String> = row.payloads.split('\n').map(str::to_owned).collect();
+    let line = payloads.get_mut(position).ok_or_else(no_value)?;
+    let payload = Payload::decode(line.as_bytes()).map_err(|problem| StoreError::Corrupt { at: "transitions.payloads".to_owned(), problem })?;
+    let is_shown = match &payload {
+        Payload::Whole { .. } => index.is_none_or(|index| (index as usize) < commitment.macs.len()),
+        Payload::Parts(parts) => {
+            let shown = parts.get(field).map(Vec::as_slice).unwrap_or_default();
+            shown.iter().any(|part| index.is_none_or(|index| index == part.index))
+        }
+    };
+    if !is_shown {
+        return Err(no_value());
+    }
+    let erased = payload.without(field, index).and_then(|payload| payload.encode());
+    let erased = erased.map_err(|error| CommandError::Refused(error.to_string()))?;
+    *line = String::from_utf8_lossy(&erased).into_owned();
+    Ok(payloads.join("\n"))
 }
 
 /// The event of a tenant's change, with the head of the stream moved on.

@@ -1,1 +1,437 @@
-//! placeholder
+//! The reference implementation: what a store promises, said with ordinary maps, and the test double of all above it.
+//!
+//! It means exactly what the other stores mean (one conformance suite holds all of them to it), keeps nothing beyond
+//! the process, and signs right after each commit instead of a moment later.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use runproof_engine::admission::{self, Admitted, StreamHead, engine};
+use runproof_engine::audit::RawRow;
+use runproof_engine::draft::{Committer, Line};
+use runproof_engine::ports::{Append, Claim, Claimed, Fence, Journal, StoreError};
+use runproof_engine::projection::{self, Cell, Row, RowChanges, rfc3339};
+use runproof_engine::run::Run;
+use runproof_engine::skill::Write;
+use runproof_proof::checkpoint::Checkpoint;
+use runproof_proof::event::{LogCreated, Stream};
+use runproof_proof::hash::Hash;
+use runproof_proof::merkle::Range;
+
+use crate::tree::{TileId, subtree_root};
+use crate::{
+    AgentRow, CommandError, Evidence, Notary, Opened, RunListing, Stamp, Store, TenantChange, TransitionRow, Tree, claimed,
+    fold, tenant_event, without_value,
+};
+
+/// Tables whose rows belong to a run.
+const RUN_TABLES: [&str; 5] = ["runs", "aos_traces", "aos_trace_steps", "run_seals", "erasures"];
+
+/// A store that forgets everything with the process.
+pub struct MemoryStore {
+    log: String,
+    state: Mutex<State>,
+}
+
+/// Tenant and id of something that belongs to it.
+type Key = (String, String);
+
+struct State {
+    log: String,
+    notary: Box<dyn Notary>,
+    mute: bool,
+    tree: Tree,
+    tiles: BTreeMap<TileId, Vec<Hash>>,
+    transitions: Vec<TransitionRow>,
+    heads: BTreeMap<String, (StreamHead, u64)>,
+    agents: BTreeMap<Key, AgentRow>,
+    queue: BTreeMap<Key, Queued>,
+    keys: BTreeMap<Key, (Hash, String)>,
+    rows: BTreeMap<Key, Vec<Row>>,
+    values: BTreeMap<Key, (String, u64)>,
+    checkpoint: Option<String>,
+}
+
+struct Queued {
+    owner: Option<String>,
+    epoch: u64,
+    next_seq: u64,
+    head: Hash,
+    wake_at: Option<u64>,
+}
+
+impl MemoryStore {
+    /// An empty store with a ledger of its own.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when the ledger's first event cannot be written or signed.
+    pub fn new(notary: Box<dyn Notary>, seed: [u8; 32]) -> Result<Self, StoreError> {
+        let verifier = notary.signer().verifier();
+        let log = verifier.name().to_owned();
+        let body = LogCreated { engine: engine(), vkey: verifier.vkey() }.into();
+        let line = StreamHead::default()
+            .write(&log, Stream::Log, notary.now(), body, Committer::new(&seed, 0))
+            .map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        let mut state = State {
+            log: log.clone(),
+            notary,
+            mute: false,
+            tree: Tree::default(),
+            tiles: BTreeMap::new(),
+            transitions: Vec::new(),
+            heads: BTreeMap::new(),
+            agents: BTreeMap::new(),
+            queue: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            rows: BTreeMap::new(),
+            values: BTreeMap::new(),
+            checkpoint: None,
+        };
+        state.transition("", &Stream::Log, 0, &[line]);
+        state.commit();
+        if state.mute {
+            return Err(StoreError::Unavailable("the first checkpoint could not be kept".to_owned()));
+        }
+        Ok(Self { log, state: Mutex::new(state) })
+    }
+
+    /// Origin of the log.
+    pub fn log(&self) -> &str {
+        &self.log
+    }
+
+    /// Gives back every claim, as a process does that starts after another one ended.
+    pub fn reclaim(&self) {
+        for queued in self.state().queue.values_mut().filter(|queued| queued.owner.is_some()) {
+            queued.owner = None;
+            queued.wake_at.get_or_insert(0);
+        }
+    }
+
+    /// A key of a tenant's key-value space, with its version.
+    pub fn value(&self, tenant: &str, key: &str) -> Option<(String, u64)> {
+        self.state().values.get(&(tenant.to_owned(), key.to_owned())).cloned()
+    }
+
+    /// Every transition, in the order of the ledger.
+    pub fn transitions(&self) -> Vec<TransitionRow> {
+        self.state().transitions.clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every change is made whole before the lock is given back: a panic elsewhere leaves nothing half done.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn transition(&mut self, tenant: &str, stream: &Stream, first_seq: u64, lines: &[Line]) {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let events: Vec<String> = lines.iter().map(|line| text(&line.bytes)).collect();
+        let payloads: Vec<String> = lines.iter().map(|line| text(line.payload.as_deref().unwrap_or_default())).collect();
+        self.transitions.push(TransitionRow {
+            first_leaf: self.tree.size(),
+            tenant: tenant.to_owned(),
+            stream: stream.name(),
+            first_seq,
+            event_count: lines.len() as u64,
+            events: events.join("\n"),
+            payloads: payloads.join("\n"),
+        });
+        for line in lines {
+            self.tree.push(line.leaf);
+        }
+    }
+
+    /// Makes what was written count: tiles, and the checkpoint over them.
+    fn commit(&mut self) {
+        self.tiles.extend(self.tree.take_dirty());
+        if self.mute {
+            return;
+        }
+        let head = Checkpoint { origin: self.log.clone(), size: self.tree.size(), root: self.tree.root() };
+        let note = head.sign(self.notary.signer());
+        match self.notary.keep(&note) {
+            Ok(()) => self.checkpoint = Some(note),
+            Err(_) => self.mute = true, // as the other stores do: unsigned runs are UNANCHORED and say so
+        }
+    }
+
+    fn stream(&self, tenant: &str, stream: &str) -> Vec<TransitionRow> {
+        self.transitions.iter().filter(|row| row.tenant == tenant && row.stream == stream).cloned().collect()
+    }
+
+    fn load(&self, tenant: &str, run_id: &str) -> Result<Option<Run>, StoreError> {
+        fold(&self.log, tenant, run_id, &self.stream(tenant, &format!("run/{run_id}")))
+    }
+
+    fn open_run(&mut self, admitted: &Admitted, owner: Option<String>, stamp: &Stamp) -> Result<Opened, CommandError> {
+        let request = &admitted.request;
+        let key = (request.tenant.clone(), request.run_id.clone());
+        let found = self.heads.get(&request.tenant).cloned();
+        let (head, runs) = found.ok_or_else(|| CommandError::NoTenant(request.tenant.clone()))?;
+        let idempotency = request.idempotency_key.as_ref().map(|word| (request.tenant.clone(), word.clone()));
+        if let Some((digest, run_id)) = idempotency.as_ref().and_then(|word| self.keys.get(word)) {
+            if *digest != admitted.digest {
+                let key = request.idempotency_key.clone().unwrap_or_default();
+                return Err(CommandError::KeyReused { key, run_id: run_id.clone() });
+            }
+            let missing = || StoreError::Corrupt { at: "idempotency_keys".to_owned(), problem: format!("run `{run_id}` has no events") };
+            let run = self.load(&request.tenant, run_id)?.ok_or_else(missing)?;
+            return Ok(Opened { run, fence: None, existing: true });
+        }
+        if !self.agents.contains_key(&(request.tenant.clone(), request.agent.clone())) {
+            return Err(CommandError::NoAgent { tenant: request.tenant.clone(), agent: request.agent.clone() });
+        }
+        if self.rows.contains_key(&key) {
+            return Err(CommandError::Refused(format!("run `{}` exists already", request.run_id)));
+        }
+        let opening = admission::open(admitted, &self.log, &head, runs + 1, stamp.now, stamp.seed)
+            .map_err(|error| CommandError::Refused(error.to_string()))?;
+        let tenant_stream = Stream::Tenant(request.tenant.clone());
+        self.transition(&request.tenant, &tenant_stream, head.next_seq, std::slice::from_ref(&opening.tenant_line));
+        self.transition(&request.tenant, &Stream::Run(request.run_id.clone()), 0, &opening.lines);
+        self.heads.insert(request.tenant.clone(), (opening.tenant_head, runs + 1));
+        let run = opening.run;
+        self.rows.insert(key.clone(), projection::rows(&run));
+        if let Some(word) = idempotency {
+            self.keys.insert(word, (admitted.digest, request.run_id.clone()));
+        }
+        let owner = owner.filter(|_| run.seal.is_none());
+        if run.seal.is_none() {
+            let (epoch, wake_at) = if owner.is_some() { (1, None) } else { (0, Some(stamp.now)) };
+            self.queue.insert(key, Queued { owner: owner.clone(), epoch, next_seq: run.next_seq, head: run.head, wake_at });
+        }
+        self.commit();
+        Ok(Opened { run, fence: owner.map(|owner| Fence { owner, epoch: 1 }), existing: false })
+    }
+
+    fn append(&mut self, append: &Append) -> Result<(), StoreError> {
+        let Append { tenant, run_id, fence, expected_seq, expected_head, lines, rows, writes, claim } = append;
+        let key = (tenant.clone(), run_id.clone());
+        let held = self.queue.get(&key).is_some_and(|queued| {
+            queued.owner.as_ref() == Some(&fence.owner)
+                && queued.epoch == fence.epoch
+                && queued.next_seq == *expected_seq
+                && queued.head == *expected_head
+        });
+        if !held {
+            return Err(StoreError::Conflict(run_id.clone()));
+        }
+        if !lines.is_empty() {
+            self.transition(tenant, &Stream::Run(run_id.clone()), *expected_seq, lines);
+        }
+        let (owner, wake_at) = match claim {
+            Claim::Keep => (Some(fence.owner.clone()), None),
+            Claim::Release(at) => (None, Some(*at)),
+            Claim::Park | Claim::End => (None, None),
+        };
+        if *claim == Claim::End {
+            self.queue.remove(&key);
+        } else {
+            let head = lines.last().map_or(*expected_head, |line| line.leaf);
+            let next_seq = expected_seq + lines.len() as u64;
+            self.queue.insert(key.clone(), Queued { owner, epoch: fence.epoch, next_seq, head, wake_at });
+        }
+        self.write_rows(&key, rows);
+        for write in writes {
+            self.write_value(tenant, write);
+        }
+        self.commit();
+        Ok(())
+    }
+
+    fn write_rows(&mut self, key: &Key, changes: &RowChanges) {
+        let rows = self.rows.entry(key.clone()).or_default();
+        for changed in changes.run.iter().chain(&changes.trace) {
+            rows.retain(|row| row.table != changed.table);
+            rows.push(changed.clone());
+        }
+        rows.extend(changes.steps.iter().chain(&changes.seal).cloned());
+    }
+
+    fn write_value(&mut self, tenant: &str, write: &Write) {
+        match write {
+            Write::Put { key, value } => {
+                let slot = self.values.entry((tenant.to_owned(), key.clone())).or_default();
+                *slot = (String::from_utf8_lossy(value).into_owned(), slot.1 + 1);
+            }
+            Write::Delete { key } => {
+                self.values.remove(&(tenant.to_owned(), key.clone()));
+            }
+        }
+    }
+
+    fn claim(&mut self, owner: &str, key: &Key) -> Result<Option<Claimed>, StoreError> {
+        let missing = || StoreError::Corrupt { at: format!("run_queue[run_id={}]", key.1), problem: "the run has no events".to_owned() };
+        if self.queue.get(key).is_none_or(|queued| queued.owner.is_some()) {
+            return Ok(None);
+        }
+        let run = self.load(&key.0, &key.1)?.ok_or_else(missing)?;
+        let Some(queued) = self.queue.get_mut(key) else { return Ok(None) };
+        queued.owner = Some(owner.to_owned());
+        queued.epoch += 1;
+        Ok(Some(claimed(run, owner, queued.epoch)))
+    }
+
+    fn change_tenant(&mut self, tenant: &str, change: &TenantChange, stamp: &Stamp) -> Result<(), CommandError> {
+        let (head, runs) = match (self.heads.get(tenant).cloned(), change) {
+            (Some(_), TenantChange::Create) => return Err(CommandError::TenantExists(tenant.to_owned())),
+            (None, TenantChange::Create) => (StreamHead::default(), 0),
+            (Some(found), _) => found,
+            (None, _) => return Err(CommandError::NoTenant(tenant.to_owned())),
+        };
+        let event = tenant_event(&self.log, tenant, change, &head, stamp)?;
+        let at = rfc3339(event.head.last_at);
+        match change {
+            TenantChange::Create => {}
+            TenantChange::CreateAgent { id, name } => {
+                let key = (tenant.to_owned(), id.clone());
+                if self.agents.contains_key(&key) {
+                    return Err(CommandError::AgentExists(id.clone()));
+                }
+                let row = AgentRow { tenant_id: tenant.to_owned(), id: id.clone(), name: name.clone(), created_at: at };
+                self.agents.insert(key, row);
+            }
+            TenantChange::Erase { run_id, seq, field, index, .. } => self.erase(tenant, run_id, *seq, field, *index, at)?,
+        }
+        self.transition(tenant, &Stream::Tenant(tenant.to_owned()), head.next_seq, std::slice::from_ref(&event.line));
+        self.heads.insert(tenant.to_owned(), (event.head, runs));
+        self.commit();
+        Ok(())
+    }
+
+    fn erase(&mut self, tenant: &str, run_id: &str, seq: u64, field: &str, index: Option<u32>, at: String) -> Result<(), CommandError> {
+        let no_run = || CommandError::NoRun { tenant: tenant.to_owned(), run_id: run_id.to_owned() };
+        if self.load(tenant, run_id)?.ok_or_else(no_run)?.seal.is_none() {
+            return Err(CommandError::RunOpen(run_id.to_owned()));
+        }
+        let stream = format!("run/{run_id}");
+        let of_run = |row: &&mut TransitionRow| row.tenant == tenant && row.stream == stream;
+        let no_value = || CommandError::NoValue { run_id: run_id.to_owned(), seq, field: field.to_owned() };
+        let row = self.transitions.iter_mut().filter(of_run).find(|row| row.holds(seq)).ok_or_else(no_value)?;
+        row.payloads = without_value(row, run_id, seq, field, index)?;
+        let int = |number: u64| Cell::Int(i64::try_from(number).unwrap_or(i64::MAX));
+        let cells = vec![
+            ("tenant_id", Cell::Text(tenant.to_owned())),
+            ("run_id", Cell::Text(run_id.to_owned())),
+            ("seq", int(seq)),
+            ("field", Cell::Text(field.to_owned())),
+            ("part_index", index.map_or(Cell::Int(-1), |index| int(u64::from(index)))),
+            ("erased_at", Cell::Text(at)),
+        ];
+        let row = Row { table: "erasures", key: &["seq", "field", "part_index"], cells };
+        self.rows.entry((tenant.to_owned(), run_id.to_owned())).or_default().push(row);
+        Ok(())
+    }
+
+    fn listing(&self, (tenant, run_id): &Key) -> Option<RunListing> {
+        let row = self.rows.get(&(tenant.clone(), run_id.clone()))?.iter().find(|row| row.table == "runs")?;
+        let text = |column: &str| match row.get(column) {
+            Cell::Text(text) => Some(text.clone()),
+            Cell::Null | Cell::Int(_) => None,
+        };
+        let run_no = match row.get("run_no") {
+            Cell::Int(number) => u64::try_from(*number).ok(),
+            Cell::Null | Cell::Text(_) => None,
+        };
+        Some(RunListing {
+            run_id: run_id.clone(),
+            run_no,
+            tenant_id: tenant.clone(),
+            agent_id: text("agent_id")?,
+            status: text("status")?,
+            wait_reason: text("wait_reason"),
+            wait_ref: text("wait_ref"),
+            created_at: text("created_at")?,
+            completed_at: text("completed_at"),
+        })
+    }
+}
+
+#[async_trait]
+impl Journal for MemoryStore {
+    async fn append(&self, append: Append) -> Result<(), StoreError> {
+        self.state().append(&append)
+    }
+
+    async fn claim(&self, owner: &str, now: u64, limit: usize) -> Result<Vec<Claimed>, StoreError> {
+        let mut state = self.state();
+        let waits = |(key, queued): (&Key, &Queued)| match (&queued.owner, queued.wake_at) {
+            (None, Some(at)) if at <= now => Some((at, key.clone())),
+            (_, _) => None,
+        };
+        let mut due: Vec<(u64, Key)> = state.queue.iter().filter_map(waits).collect();
+        due.sort();
+        due.truncate(limit);
+        for (_, (tenant, run_id)) in &due {
+            state.load(tenant, run_id)?; // all of them can be read, or none is taken
+        }
+        let taken: Result<Vec<_>, _> = due.iter().map(|(_, key)| state.claim(owner, key)).collect();
+        Ok(taken?.into_iter().flatten().collect())
+    }
+
+    async fn claim_run(&self, owner: &str, tenant: &str, run_id: &str) -> Result<Option<Claimed>, StoreError> {
+        self.state().claim(owner, &(tenant.to_owned(), run_id.to_owned()))
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn open_run(&self, admitted: Admitted, owner: Option<String>, stamp: Stamp) -> Result<Opened, CommandError> {
+        self.state().open_run(&admitted, owner, &stamp)
+    }
+
+    async fn change_tenant(&self, tenant: &str, change: TenantChange, stamp: Stamp) -> Result<(), CommandError> {
+        self.state().change_tenant(tenant, &change, &stamp)
+    }
+
+    async fn load_run(&self, tenant: &str, run_id: &str) -> Result<Option<Run>, StoreError> {
+        self.state().load(tenant, run_id)
+    }
+
+    async fn evidence(&self, tenant: &str, run_id: &str) -> Result<Evidence, StoreError> {
+        let state = self.state();
+        let mut rows: BTreeMap<&'static str, Vec<RawRow>> = BTreeMap::new();
+        for table in RUN_TABLES {
+            rows.insert(table, Vec::new());
+        }
+        for row in state.rows.get(&(tenant.to_owned(), run_id.to_owned())).into_iter().flatten() {
+            let raw = row.cells.iter().map(|(column, cell)| ((*column).to_owned(), cell.clone())).collect();
+            rows.entry(row.table).or_default().push(raw);
+        }
+        Ok(Evidence {
+            log: state.log.clone(),
+            transitions: state.stream(tenant, &format!("run/{run_id}")),
+            tenant_transitions: state.stream(tenant, &format!("tenant/{tenant}")),
+            rows,
+            checkpoint: state.checkpoint.clone(),
+        })
+    }
+
+    async fn subtree_roots(&self, ranges: Vec<Range>) -> Result<Vec<Hash>, StoreError> {
+        let state = self.state();
+        let roots = ranges.iter().map(|range| subtree_root(*range, &mut |id| state.tiles.get(&id).cloned()));
+        let corrupt = || StoreError::Corrupt { at: "ledger_tiles".to_owned(), problem: "a tile is missing".to_owned() };
+        roots.collect::<Option<_>>().ok_or_else(corrupt)
+    }
+
+    async fn checkpoint(&self) -> Result<Option<String>, StoreError> {
+        Ok(self.state().checkpoint.clone())
+    }
+
+    async fn list_runs(&self, tenant: Option<&str>, limit: usize) -> Result<Vec<RunListing>, StoreError> {
+        let state = self.state();
+        let ours = state.rows.keys().filter(|(owner, _)| tenant.is_none_or(|tenant| tenant == owner));
+        let mut runs: Vec<RunListing> = ours.filter_map(|key| state.listing(key)).collect();
+        runs.sort_by(|a, b| (&b.created_at, &b.run_id).cmp(&(&a.created_at, &a.run_id)));
+        runs.truncate(limit);
+        Ok(runs)
+    }
+
+    async fn list_agents(&self, tenant: Option<&str>) -> Result<Vec<AgentRow>, StoreError> {
+        let state = self.state();
+        Ok(state.agents.values().filter(|agent| tenant.is_none_or(|tenant| tenant == agent.tenant_id)).cloned().collect())
+    }
+}

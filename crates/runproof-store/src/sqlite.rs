@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use runproof_engine::admission::Admitted;
-use runproof_engine::ports::{Append, Claimed, Journal, StoreError};
+use runproof_engine::ports::{Append, Claimed, Fence, Journal, StoreError};
 use runproof_engine::run::Run;
 use runproof_proof::hash::Hash;
 use runproof_proof::merkle::Range;
@@ -268,6 +268,20 @@ impl SqliteStore {
     /// [`StoreError`].
     pub fn open_requests(&self) -> Result<Vec<(i64, String, String)>, StoreError> {
         self.read(read::requests)
+    }
+
+    /// Gives back a claim without writing to the run. Somebody may take it from that time on, in microseconds.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn give_back(&self, tenant: &str, run_id: &str, fence: &Fence, at: u64) -> Result<(), StoreError> {
+        let (tenant, run_id, fence) = (tenant.to_owned(), run_id.to_owned(), fence.clone());
+        self.submit(move |batch| {
+            let sql = include_str!("../sql/sqlite/give_back.sql");
+            batch.connection.execute(sql, (tenant, run_id, fence.owner, fence.epoch, at)).map_err(unavailable)?;
+            Ok(())
+        })
+        .await
     }
 
     /// Whether a run that nobody holds is due at that time, in microseconds.

@@ -158,22 +158,32 @@ pub fn definition() -> clap::Command {
 /// How long a request waits for the engine's answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(20);
+/// After how many polls a waiting process looks whether it has to be the engine itself.
+const TAKE_OVER_EVERY: u32 = 10;
 
 /// Carries out a command: here, when no other process is the engine; otherwise by leaving it a request.
 async fn execute(app: &App, output: Output, command: Command) -> Result<Done, AppError> {
     match app.engine(output)? {
         Some(engine) => engine.execute(command).await,
-        None => request(app, &command).await,
+        None => request(app, output, &command).await,
     }
 }
 
 /// Leaves a request for the engine and waits for the answer.
-async fn request(app: &App, command: &Command) -> Result<Done, AppError> {
+async fn request(app: &App, output: Output, command: &Command) -> Result<Done, AppError> {
     let store = app.reader()?;
     let body = serde_json::to_string(command).map_err(|error| AppError::new(Kind::Internal, "request.encode", error.to_string()))?;
     let id = store.leave_request(command.tenant(), &body)?;
     let started = std::time::Instant::now();
+    let mut turns = 0u32;
     while started.elapsed() < ANSWER_TIMEOUT {
+        turns += 1;
+        // The engine may have ended before it came to this request: then this process answers it.
+        if turns.is_multiple_of(TAKE_OVER_EVERY)
+            && let Some(engine) = app.engine(output)?
+        {
+            engine.answer_requests().await?;
+        }
         if let Some(answer) = store.take_answer(id)? {
             let unreadable = |error: serde_json::Error| AppError::new(Kind::Internal, "request.answer", error.to_string());
             return serde_json::from_str::<Result<Done, AppError>>(&answer).map_err(unreadable)?;

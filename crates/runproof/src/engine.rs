@@ -18,6 +18,9 @@ use tokio::sync::Notify;
 use crate::error::{AppError, Kind};
 use crate::runtime;
 
+/// When a run that could not be driven on is tried again, in microseconds.
+const RETRY_AFTER: u64 = 1_000_000;
+
 /// Something that changes the store: done by the engine, wherever it was asked for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case")]
@@ -256,7 +259,12 @@ impl Engine {
         if let Ok(mut active) = self.active.lock() {
             active.insert(run_id.clone(), Arc::clone(&signal));
         }
+        let (tenant, fence) = (claimed.run.tenant.clone(), claimed.fence.clone());
         let left = self.driver.drive(claimed, signal.as_ref()).await;
+        if left.is_err() {
+            // What is stored is whole; the claim is given back so that the run goes on once the cause is gone.
+            self.store.give_back(&tenant, &run_id, &fence, runtime::now() + RETRY_AFTER).await.ok();
+        }
         if let Ok(mut active) = self.active.lock() {
             active.remove(&run_id);
         }

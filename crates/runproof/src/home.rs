@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use runproof_proof::checkpoint::Checkpoint;
@@ -50,7 +50,9 @@ impl Home {
     /// # Errors
     /// [`AppError`] when a file cannot be written.
     pub fn create(&self, origin: &str) -> Result<bool, AppError> {
-        fs::create_dir_all(&self.folder).map_err(|error| cannot("create", &self.folder, &error))?;
+        // Private: the folder holds the key, and the database holds what the runs saw.
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder);
+        made.map_err(|error| cannot("create", &self.folder, &error))?;
         let path = self.key_path();
         if path.exists() {
             return Ok(false);

@@ -254,9 +254,9 @@ fn without_a_key_nothing_is_verified_and_a_wrong_key_is_not_called_tampering() {
         assert_eq!(verdict(&case.bytes, &other), Verdict::KeyInvalid, "{}", case.file);
     }
     for case in bundles::cases().iter().filter(|case| case.verdict != Verdict::Verified) {
-        for trust in [&Trust::default(), &other] {
-            assert_ne!(verdict(&case.bytes, trust), Verdict::Verified, "{}", case.file);
-        }
+        assert_ne!(verdict(&case.bytes, &Trust::default()), Verdict::Verified, "{}", case.file);
+        let by_other = case.file == "other-key.bundle";
+        assert_eq!(verdict(&case.bytes, &other) == Verdict::Verified, by_other, "{}", case.file);
     }
 }
 

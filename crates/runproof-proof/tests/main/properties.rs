@@ -326,7 +326,7 @@ proptest! {
     }
 
     #[test]
-    fn a_changed_part_is_named(seed in any::<[u8; 32]>(), members in btree_map("[a-z]{1,4}", integer(), 1..6), index in any::<Index>()) {
+    fn a_changed_part_is_named(seed in any::<[u8; 32]>(), members in btree_map("[a-z]{1,4}", 0i64..1_000, 1..6), index in any::<Index>()) {
         let name = members.keys().nth(index.index(members.len())).unwrap().clone();
         let (_, commitment) = committed(Hash(seed), &json!(members));
         let mut changed = members.clone();

@@ -5,14 +5,13 @@ use runproof_engine::ports::{Append, Claim, Claimed, Fence, StoreError};
 use runproof_engine::projection::{self, Cell, Row, RowChanges, rfc3339};
 use runproof_engine::run::Run;
 use runproof_engine::skill::Write;
-use runproof_proof::event::{Event, Stream};
+use runproof_proof::event::Stream;
 use runproof_proof::hash::Hash;
-use runproof_proof::payload::Payload;
 use rusqlite::{Connection, OptionalExtension, ToSql, types::ToSqlOutput};
 
 use super::writer::Batch;
 use super::{read, unavailable};
-use crate::{CommandError, Opened, Stamp, TenantChange, claimed, tenant_event};
+use crate::{CommandError, Opened, Stamp, TenantChange, claimed, tenant_event, without_value};
 
 struct Bound<'a>(&'a Cell);
 
@@ -174,6 +173,9 @@ pub(super) fn open_run(batch: &mut Batch<'_>, admitted: &Admitted, owner: Option
     if agent.is_none() {
         return Err(CommandError::NoAgent { tenant: tenant.clone(), agent: request.agent.clone() });
     }
+    if !read::stream(batch.connection, tenant, &Stream::Run(run_id.clone()).name())?.is_empty() {
+        return Err(CommandError::Refused(format!("run `{run_id}` exists already")));
+    }
     let opening = admission::open(admitted, batch.log, &head, runs + 1, stamp.now, stamp.seed)
         .map_err(|error| CommandError::Refused(error.to_string()))?;
     batch.transition(tenant, &stream, head.next_seq, std::slice::from_ref(&opening.tenant_line))?;
@@ -258,22 +260,12 @@ fn erase(batch: &mut Batch<'_>, tenant: &str, run_id: &str, seq: u64, field: &st
     }
     let stream = Stream::Run(run_id.to_owned());
     let transitions = read::stream(batch.connection, tenant, &stream.name())?;
-    let row = transitions.iter().find(|row| (row.first_seq..row.first_seq + row.event_count).contains(&seq)).ok_or_else(no_value)?;
-    let mut payloads: Vec<String> = row.payloads.split('\n').map(str::to_owned).collect();
-    let position = (seq - row.first_seq) as usize;
-    let event = row.events.split('\n').nth(position).and_then(|line| Event::decode(line.as_bytes()).ok()).ok_or_else(no_value)?;
-    if !event.commitments().iter().any(|(name, _)| *name == field) {
-        return Err(no_value());
-    }
-    let line = payloads.get_mut(position).ok_or_else(no_value)?;
-    let payload = Payload::decode(line.as_bytes()).map_err(|problem| StoreError::Corrupt { at: "transitions.payloads".to_owned(), problem })?;
-    let erased = payload.without(field, index).and_then(|payload| payload.encode());
-    let erased = erased.map_err(|error| CommandError::Refused(error.to_string()))?;
-    *line = String::from_utf8_lossy(&erased).into_owned();
+    let row = transitions.iter().find(|row| row.holds(seq)).ok_or_else(no_value)?;
+    let payloads = without_value(row, run_id, seq, field, index)?;
     let part = index.map_or(-1, i64::from);
     let sql = "INSERT INTO erasures (tenant_id, run_id, seq, field, part_index, erased_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
     batch.connection.execute(sql, (tenant, run_id, seq, field, part, at)).map_err(unavailable)?;
     let sql = include_str!("../../sql/sqlite/erase_payload.sql");
-    batch.connection.execute(sql, (row.first_leaf, payloads.join("\n"))).map_err(unavailable)?;
+    batch.connection.execute(sql, (row.first_leaf, payloads)).map_err(unavailable)?;
     Ok(())
 }

@@ -60,11 +60,11 @@ pub(super) fn evidence(connection: &Connection, log: &str, tenant: &str, run_id:
     let snapshot = connection.unchecked_transaction().map_err(unavailable)?;
     let mut rows = BTreeMap::new();
     for (table, column) in RUN_TABLES {
-        let mut found = raw_rows(&snapshot, table, column, run_id)?;
+        let mut found = raw_rows(&snapshot, table, column, run_id, (tenant, run_id))?;
         if *table == "aos_traces" || *table == "aos_trace_steps" {
             // A row whose run_id was changed is still this run's, by its trace id.
             let trace_id = runproof_engine::projection::trace_id(run_id);
-            let more = raw_rows(&snapshot, table, "trace_id", &trace_id)?;
+            let more = raw_rows(&snapshot, table, "trace_id", &trace_id, (tenant, run_id))?;
             found.extend(more.into_iter().filter(|row| row.get("run_id") != Some(&Cell::Text(run_id.to_owned()))));
         }
         rows.insert(*table, found);
@@ -78,16 +78,21 @@ pub(super) fn evidence(connection: &Connection, log: &str, tenant: &str, run_id:
     })
 }
 
-/// Rows of a table, every stored column; generated ones are functions of the others.
-fn raw_rows(connection: &Connection, table: &str, column: &str, value: &str) -> Result<Vec<RawRow>, StoreError> {
+/// Rows of a table, every stored column; generated ones are functions of the others. Rows of another tenant are shown
+/// only when that tenant has no run of this id: then somebody moved them there.
+fn raw_rows(connection: &Connection, table: &str, column: &str, value: &str, (tenant, run_id): (&str, &str)) -> Result<Vec<RawRow>, StoreError> {
     let mut statement = connection.prepare_cached("SELECT name FROM pragma_table_xinfo(?1) WHERE hidden = 0").map_err(unavailable)?;
     let names = statement.query_map([table], |row| row.get::<_, String>(0)).map_err(unavailable)?;
     let names: Vec<String> = names.collect::<Result<_, _>>().map_err(unavailable)?;
     let quoted: Vec<String> = names.iter().map(|name| format!("\"{}\"", name.replace('"', "\"\""))).collect();
-    let sql = format!("SELECT {} FROM {table} WHERE {column} = ?1", quoted.join(", "));
+    let sql = format!(
+        "SELECT {} FROM {table} AS found WHERE {column} = ?1 AND (tenant_id = ?2 OR NOT EXISTS (
+             SELECT 1 FROM transitions AS other WHERE other.tenant_id = found.tenant_id AND other.stream = ?3))",
+        quoted.join(", ")
+    );
     let mut statement = connection.prepare(&sql).map_err(unavailable)?;
     let rows = statement
-        .query_map([value], |row| names.iter().enumerate().map(|(index, name)| Ok((name.clone(), cell(row, index)?))).collect())
+        .query_map((value, tenant, format!("run/{run_id}")), |row| names.iter().enumerate().map(|(index, name)| Ok((name.clone(), cell(row, index)?))).collect())
         .map_err(unavailable)?;
     rows.collect::<Result<_, _>>().map_err(unavailable)
 }

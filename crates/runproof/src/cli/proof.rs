@@ -19,6 +19,9 @@ use crate::prove::{self, prove};
 
 /// How long `run` and `proof` wait for a checkpoint that covers the seal.
 const ANCHOR_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a checkpoint may seem older than the kept head: the two are not read at the same moment.
+const HEAD_TIMEOUT: Duration = Duration::from_millis(300);
+const QUIET: Output = Output { json: true, verbose: false };
 
 /// Checks a run in the database against its evidence.
 #[derive(Args)]
@@ -42,13 +45,11 @@ impl Proof {
     pub(super) async fn run(self, output: Output) -> Result<u8, AppError> {
         let app = App::from_environment()?;
         let store = app.reader()?;
-        let trust = app.home.trust()?;
         let proof = proved(&store, &self.tenant_id, &self.run_id, &app, self.since).await?;
         if let Some(path) = &self.bundle {
             export(&proof, path, self.since)?;
             output.note(&format!("bundle written to {}", path.display()));
         }
-        drop(trust);
         print(output, &proof.report, self.style);
         Ok(proof.report.verdict().exit_code())
     }
@@ -60,17 +61,29 @@ pub(super) async fn proved(store: &dyn Store, tenant: &str, run_id: &str, app: &
     loop {
         let trust = app.home.trust()?;
         let proof = prove(store, tenant, run_id, &trust, since).await?.ok_or_else(|| no_run(tenant, run_id))?;
-        let unanchored = |report: &Report| !report.findings.is_empty() && report.findings.iter().all(|finding| waits(finding.code));
-        if !unanchored(&proof.report) || started.elapsed() > ANCHOR_TIMEOUT {
+        let Some(limit) = patience(&proof.report) else { return Ok(proof) };
+        if started.elapsed() > limit {
             return Ok(proof);
         }
+        // Opening as the engine signs what is not signed yet; with a worker running, that one signs.
+        drop(app.engine(QUIET));
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
-/// Findings that pass by themselves while an engine signs: no checkpoint yet, or one newer than the kept head.
-fn waits(code: Code) -> bool {
-    matches!(code, Code::CheckpointMissing | Code::HeadOlder | Code::HeadNotCompared)
+/// How long to wait for findings that pass by themselves: no checkpoint yet, or one that was read a moment before the
+/// kept head. `None` when there is nothing to wait for.
+#[expect(clippy::wildcard_enum_match_arm, reason = "every other finding is final")]
+fn patience(report: &Report) -> Option<Duration> {
+    let mut limit = None;
+    for finding in &report.findings {
+        limit = match finding.code {
+            Code::CheckpointMissing => Some(ANCHOR_TIMEOUT),
+            Code::HeadOlder | Code::HeadNotCompared => limit.or(Some(HEAD_TIMEOUT)),
+            _ => return None,
+        };
+    }
+    limit
 }
 
 /// Writes the bundle.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use runproof_engine::admission::{RunRequest, admit};
 use runproof_engine::plan::from_json;
+use runproof_engine::ports::{Claimed, Journal};
 use runproof_engine::projection::trace_id;
 use runproof_engine::run::{Run as RunState, RunStatus, WaitReason};
 use runproof_proof::event::EndStatus;
@@ -14,7 +15,7 @@ use runproof_store::Store;
 use serde_json::{Value, json};
 
 use super::proof::proved;
-use super::request;
+use super::{POLL, TAKE_OVER_EVERY, request};
 use super::verify::read_file;
 use crate::app::{App, local_actor};
 use crate::engine::{Command, Engine, no_run};
@@ -111,12 +112,24 @@ async fn here(engine: Arc<Engine>, request: RunRequest, no_wait: bool) -> Result
     if no_wait || (claimed.is_none() && !existing) {
         return Ok((tenant, run_id));
     }
-    let claimed = match claimed {
-        Some(claimed) => Some(claimed),
-        None => runproof_engine::ports::Journal::claim_run(engine.store.as_ref(), &engine.worker, &tenant, &run_id).await?,
-    };
-    let Some(claimed) = claimed else { return Ok((tenant, run_id)) };
-    let requests = Arc::clone(&engine);
+    match claimed {
+        Some(claimed) => drive(&engine, claimed).await?,
+        None => finish(&engine, &tenant, &run_id).await?,
+    }
+    Ok((tenant, run_id))
+}
+
+/// Takes a run that nobody holds, and drives it.
+async fn finish(engine: &Arc<Engine>, tenant: &str, run_id: &str) -> Result<(), AppError> {
+    match engine.store.claim_run(&engine.worker, tenant, run_id).await? {
+        Some(claimed) => drive(engine, claimed).await,
+        None => Ok(()),
+    }
+}
+
+/// Drives a run, and answers the requests of other processes meanwhile.
+async fn drive(engine: &Arc<Engine>, claimed: Claimed) -> Result<(), AppError> {
+    let requests = Arc::clone(engine);
     let answering = tokio::spawn(async move {
         loop {
             requests.answer_requests().await.ok();
@@ -126,27 +139,33 @@ async fn here(engine: Arc<Engine>, request: RunRequest, no_wait: bool) -> Result
     let driven = engine.drive(claimed).await;
     answering.abort();
     answering.await.ok();
-    driven?;
-    Ok((tenant, run_id))
+    driven.map(drop)
 }
 
 /// Leaves the run to the process that is the engine.
 async fn elsewhere(app: &App, output: Output, request_body: RunRequest, no_wait: bool) -> Result<(String, String), AppError> {
     let tenant = request_body.tenant.clone();
-    let done = request(app, &Command::Run(Box::new(request_body))).await?;
+    let done = request(app, output, &Command::Run(Box::new(request_body))).await?;
     let run_id = done.run_id.unwrap_or_default();
     output.note(&format!("run {run_id} left to the engine that is running"));
     if no_wait {
         return Ok((tenant, run_id));
     }
     let store = app.reader()?;
-    loop {
+    for turn in 1u32.. {
         let run = store.load_run(&tenant, &run_id).await?.ok_or_else(|| no_run(&tenant, &run_id))?;
-        match run.status() {
-            RunStatus::Ended(_) | RunStatus::Waiting | RunStatus::PendingApproval => return Ok((tenant, run_id)),
-            RunStatus::Queued | RunStatus::Running | RunStatus::Retry => tokio::time::sleep(Duration::from_millis(20)).await,
+        if matches!(run.status(), RunStatus::Ended(_) | RunStatus::Waiting | RunStatus::PendingApproval) {
+            break;
         }
+        // The engine may have ended without driving this run: then this process does.
+        if turn.is_multiple_of(TAKE_OVER_EVERY)
+            && let Some(engine) = app.engine(output)?
+        {
+            finish(&Arc::new(engine), &tenant, &run_id).await?;
+        }
+        tokio::time::sleep(POLL).await;
     }
+    Ok((tenant, run_id))
 }
 
 /// Exit code for how a run stands.
@@ -221,6 +240,9 @@ pub(super) fn run_text(run: &RunState, proof: &Value, output: Output) -> String 
     if let Some(verdict) = proof["verdict"].as_str() {
         let paint = |code: &str| if output.colour() { format!("\u{1b}[{code}m{verdict}\u{1b}[0m") } else { verdict.to_owned() };
         out.push_str(&format!("Proof:   {}\n", paint(if verdict == "VERIFIED" { "1;32" } else { "1;33" })));
+    }
+    if let Some((WaitReason::Resolution(step), _)) = run.wait_since() {
+        out.push_str(&format!("Waits:   for somebody to say what came of step `{step}`\n"));
     }
     out.push_str(&format!("Steps executed: {}\n", run.steps.len()));
     if !run.steps.is_empty() {
