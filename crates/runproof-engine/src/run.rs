@@ -46,10 +46,10 @@ pub struct Run {
     pub started_at: Option<u64>,
     /// Step that is being worked on.
     pub current: Option<Current>,
-    /// Steps that settled.
-    pub steps: Vec<Settled>,
-    /// Outputs of steps that succeeded, by step id.
-    pub outputs: BTreeMap<String, Arc<Value>>,
+    /// Steps that settled. Shared, because every decision works on a copy of the run.
+    pub steps: Vec<Arc<Settled>>,
+    /// Outputs of steps that succeeded, by step id. Shared for the same reason.
+    pub outputs: Arc<BTreeMap<String, Arc<Value>>>,
     /// Whether an operator paused it, and since when.
     pub paused_at: Option<u64>,
     /// Who asked for it to be cancelled.
@@ -211,7 +211,7 @@ impl Run {
             started_at: None,
             current: None,
             steps: Vec::new(),
-            outputs: BTreeMap::new(),
+            outputs: Arc::default(),
             paused_at: None,
             cancel: None,
             seal: None,
@@ -437,16 +437,16 @@ impl Run {
         }
         if body.status == StepStatus::Success {
             let output = current.as_ref().and_then(|current| current.output.clone());
-            self.outputs.insert(body.step_id.clone(), output.unwrap_or_default());
+            Arc::make_mut(&mut self.outputs).insert(body.step_id.clone(), output.unwrap_or_default());
         }
         self.error = error.clone().or(self.error.take());
-        self.steps.push(Settled {
+        self.steps.push(Arc::new(Settled {
             step: body.clone(),
             at,
             skill_version: current.as_ref().map(|current| current.intent.skill_version.clone()),
             idempotency_key: current.map(|current| current.intent.idempotency_key),
             error,
-        });
+        }));
     }
 }
 

@@ -8,7 +8,7 @@ use runproof_engine::driver::Driver;
 use runproof_engine::ports::Observer;
 use runproof_engine::run::Run;
 use runproof_engine::skill::Skills;
-use runproof_proof::event::{Actor, ActorType, Event};
+use runproof_proof::event::{Actor, ActorType, Body, Event};
 use runproof_skills::egress::Egress;
 use runproof_skills::registry::{Options, builtin};
 use runproof_store::sqlite::{OpenError, SqliteStore};
@@ -139,12 +139,18 @@ struct Progress {
 
 impl Observer for Progress {
     fn committed(&self, run: &Run, lines: &[Line]) {
-        if !self.output.verbose {
+        if !self.output.verbose && !self.output.progress() {
             return;
         }
-        for line in lines {
-            if let Ok(event) = Event::decode(&line.bytes) {
-                self.output.detail(&format!("run {}  {:>4}  {}", run.id, event.seq, event.body.kind()));
+        for event in lines.iter().filter_map(|line| Event::decode(&line.bytes).ok()) {
+            self.output.detail(&format!("run {}  {:>4}  {}", run.id, event.seq, event.body.kind()));
+            if let Body::StepSettled(step) = &event.body
+                && !self.output.verbose
+            {
+                let total = run.plan.as_ref().map_or(0, |plan| plan.steps.len());
+                let word = step.code.as_deref().unwrap_or(&step.category);
+                let place = step.plan_index + 1;
+                self.output.note(&format!("[{place}/{total}] {} {} ({word})", step.step_id, step.status));
             }
         }
     }

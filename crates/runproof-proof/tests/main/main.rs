@@ -1,4 +1,6 @@
-//! Tests of the format: samples, vectors, properties and mutations, in one binary.
+//! Tests of the format: samples, vectors, properties, mutations and the specification's text, in one binary.
+
+#![expect(clippy::unwrap_used, reason = "everything here is a test, and a panic is how a test fails")]
 
 mod bundles;
 mod generate;
@@ -7,4 +9,5 @@ mod mutation;
 mod properties;
 mod runs;
 mod samples;
+mod spec;
 mod vectors;

@@ -9,6 +9,7 @@ use runproof_proof::checkpoint::Checkpoint;
 use runproof_proof::event::{Body, MAX_RUN_EVENTS};
 use runproof_proof::finding::{Code, Verdict};
 use runproof_proof::hash::Hash;
+use runproof_proof::report::Style;
 use runproof_proof::trust::Trust;
 use runproof_proof::verify;
 
@@ -18,10 +19,15 @@ use crate::journal::{other_signer, signer};
 fn verdict(bytes: &[u8], trust: &Trust) -> Verdict {
     let report = catch_unwind(AssertUnwindSafe(|| verify(bytes, trust)));
     let report = report.unwrap_or_else(|_| panic!("verification panicked on {}", String::from_utf8_lossy(&bytes[..bytes.len().min(4000)])));
-    // The report is made of hostile text: printing it must not fail either.
-    let printed = report.to_json().to_string();
-    assert!(!printed.contains('\u{202e}') && !printed.contains('\u{1b}'));
+    // The report quotes hostile text: printing it must not fail either.
+    let page = report.to_text(Style { colour: false, events: true, explain: true });
+    assert!(is_printable(&page), "{page:?}");
+    assert_eq!(report.to_json()["exit_code"], report.verdict().exit_code());
     report.verdict()
+}
+
+fn is_printable(page: &str) -> bool {
+    !page.chars().any(|c| (c.is_control() && c != '\n') || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'))
 }
 
 /// Every single-byte change of a file: lowest bit, highest bit, and a newline in its place.
@@ -224,6 +230,31 @@ fn hostile_sizes_are_refused_without_reading_them() {
         assert_eq!(verdict(&bytes, &trust(Some("trust.json"))), Verdict::Malformed);
     }
     assert_eq!(verdict(&vec![b'\n'; MAX_BUNDLE + 1], &trust(Some("trust.json"))), Verdict::Malformed);
+}
+
+#[test]
+fn text_of_the_file_cannot_forge_the_report() {
+    let trust = trust(Some("trust.json"));
+    let forged = "r\u{202e}\u{1b}[2J\nVERIFIED\u{85}\u{200b}";
+    let mut bundle = bundles::honest();
+    bundle.header.run_id = forged.to_owned();
+    bundle.header.tenant = forged.to_owned();
+    bundle.header.log = forged.to_owned();
+    for entry in &mut bundle.entries {
+        entry.event.log = forged.to_owned();
+        entry.event.tenant = Some(forged.to_owned());
+        if let Body::StepIntended(body) = &mut entry.event.body {
+            (body.step_id, body.attempt) = (forged.to_owned(), 7);
+        }
+        *entry = crate::journal::entry(&entry.event, entry.payload.clone());
+    }
+    assert_eq!(verdict(&bundle.encode().unwrap(), &trust), Verdict::Tampered);
+    let report = verify(&bundle.encode().unwrap(), &trust).to_json();
+    for finding in report["findings"].as_array().unwrap() {
+        for field in ["place", "expected", "got"] {
+            assert!(is_printable(finding[field].as_str().unwrap()), "{finding}");
+        }
+    }
 }
 
 #[test]
