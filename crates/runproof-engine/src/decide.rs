@@ -123,6 +123,12 @@ impl Facts for Skills {
     }
 }
 
+/// The number as an event can hold it. Skills give numbers of their own: one that is out of all reason must not make a
+/// run unreadable.
+pub(crate) fn recordable(number: u64) -> u64 {
+    number.min(runproof_proof::canonical::MAX_INTEGER.unsigned_abs())
+}
+
 /// Events to store, and what to do once they are durable.
 #[derive(Debug)]
 pub struct Decision {

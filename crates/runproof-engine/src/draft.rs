@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use runproof_proof::canonical::NotCanonical;
+use runproof_proof::canonical::{self, NotCanonical};
 use runproof_proof::commit::{self, Commitment};
 use runproof_proof::event::{Body, Event, Stream};
 use runproof_proof::hash::{Hash, hmac, leaf};
@@ -81,6 +81,8 @@ pub fn encode(event: &Event, committer: Committer) -> Result<(Line, Values), Dra
     if bytes.len() > runproof_proof::event::MAX_EVENT {
         return Err(DraftError::TooLarge { kind: event.body.kind(), bytes: bytes.len() });
     }
+    // A number beyond 2^53 - 1 would be stored and never be read again.
+    canonical::check(&bytes, canonical::EVENT_DEPTH)?;
     debug_assert_eq!(Event::decode(&bytes).as_ref(), Ok(event), "an event has to decode to itself");
     let values = committer.values;
     let payload = if values.is_empty() {

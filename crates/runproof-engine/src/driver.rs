@@ -194,10 +194,11 @@ impl Driver {
                 return self.outcome(probe_result(probed), attempt.cost_microcents, Via::Probe, started, scrubber.as_ref());
             }
         }
-        if matches!(attempt.result, AttemptResult::Done { .. }) {
+        let outcome = self.outcome(attempt.result, attempt.cost_microcents, Via::Call, started, scrubber.as_ref());
+        if outcome.outcome == AttemptOutcome::Done {
             writes.extend(attempt.writes.into_iter().map(|write| clean_write(write, scrubber.as_ref())));
         }
-        self.outcome(attempt.result, attempt.cost_microcents, Via::Call, started, scrubber.as_ref())
+        outcome
     }
 
     /// Finds out what can be known of an attempt that another process left without an outcome.
@@ -225,7 +226,11 @@ impl Driver {
         };
         match self.probe(skill.as_ref(), &dispatch, intent.timeout_us).await {
             Probe::Unknown => Outcome::interrupted(),
-            probed @ (Probe::Done { .. } | Probe::NotDone) => self.outcome(probe_result(probed), 0, Via::Probe, started, scrubber.as_ref()),
+            Probe::NotDone => {
+                let outcome = self.outcome(probe_result(Probe::NotDone), 0, Via::Probe, started, scrubber.as_ref());
+                Outcome { category: Some(ErrorCategory::Interrupted), ..outcome }
+            }
+            probed @ Probe::Done { .. } => self.outcome(probe_result(probed), 0, Via::Probe, started, scrubber.as_ref()),
         }
     }
 
@@ -284,6 +289,7 @@ impl Driver {
             cost_microcents,
             duration_us: self.clock.now().saturating_sub(started),
         }
+        .recordable()
     }
 }
 

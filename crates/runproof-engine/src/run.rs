@@ -415,11 +415,11 @@ impl Run {
     }
 
     fn record(&mut self, body: &StepReturned, at: u64, output: Option<Arc<Value>>, error: Option<Arc<Value>>) {
-        self.sums.cost_microcents = self.sums.cost_microcents.saturating_add(body.cost_microcents);
+        self.sums.cost_microcents = sum(self.sums.cost_microcents, body.cost_microcents);
         self.error = error.or(self.error.take());
         let Some(current) = &mut self.current else { return };
-        current.cost_microcents = current.cost_microcents.saturating_add(body.cost_microcents);
-        current.duration_us = current.duration_us.saturating_add(body.duration_us);
+        current.cost_microcents = sum(current.cost_microcents, body.cost_microcents);
+        current.duration_us = sum(current.duration_us, body.duration_us);
         match (body.outcome, body.category) {
             (AttemptOutcome::Done, _) => {}
             (_, Some(ErrorCategory::Interrupted)) => current.interruptions += 1,
@@ -448,6 +448,11 @@ impl Run {
             error,
         }));
     }
+}
+
+/// A sum that stays within what an event can hold.
+fn sum(one: u64, other: u64) -> u64 {
+    crate::decide::recordable(one.saturating_add(other))
 }
 
 impl Current {

@@ -319,7 +319,24 @@ fn a_failed_attempt_is_repeated_with_backoff_and_completed_steps_are_not() {
         step second pay {"retry": {"max_attempts": 3, "initial_delay_ms": 2000, "max_delay_ms": 8000}}
         ---
         drive"#,
-        "TODO",
+        "
+        0 claimed 1
+        0 intended first#1 look
+        0 done of first#1 by call, settle
+        0 settled 0 first success execution
+        0 intended second#1 pay
+        0 failed of second#1 by call test.server, retry at 1457.656
+        = until 1457.656
+        1457.656 claimed 2
+        1457.656 intended second#2 pay
+        1457.656 failed of second#2 by call test.server, retry at 5373.385
+        = until 5373.385
+        5373.385 claimed 3
+        5373.385 intended second#3 pay
+        5373.385 done of second#3 by call, settle
+        5373.385 settled 1 second success execution
+        5373.385 sealed succeeded plan_completed
+        = succeeded",
     );
     assert_eq!(ended.skills["look"].seen.lock().unwrap().len(), 1);
     let keys: Vec<String> = ended.skills["pay"].seen.lock().unwrap().iter().map(|seen| seen.key.clone()).collect();
@@ -335,7 +352,15 @@ fn attempts_that_are_used_up_end_the_step() {
         step only pay {"retry": {"max_attempts": 2, "initial_delay_ms": 100, "max_delay_ms": 100}}
         ---
         drive"#,
-        "TODO",
+        "
+        0 claimed 1
+        0 intended only#1 pay
+        0 failed of only#1 by call test.server, retry at 61.346
+        61.346 intended only#2 pay
+        61.346 failed of only#2 by call test.server, settle
+        61.346 settled 0 only failure server test.server
+        61.346 sealed failed step_failed
+        = failed",
     );
 }
 
@@ -347,7 +372,17 @@ fn the_receivers_wish_to_wait_longer_is_granted() {
         step only pay
         ---
         drive"#,
-        "TODO",
+        "
+        0 claimed 1
+        0 intended only#1 pay
+        0 failed of only#1 by call test.server, retry at 90000
+        = until 90000
+        90000 claimed 2
+        90000 intended only#2 pay
+        90000 done of only#2 by call, settle
+        90000 settled 0 only success execution
+        90000 sealed succeeded plan_completed
+        = succeeded",
     );
 }
 
@@ -361,7 +396,13 @@ fn on_error_abort_fails_the_run_at_once() {
         step second look
         ---
         drive"#,
-        "TODO",
+        "
+        0 claimed 1
+        0 intended first#1 pay
+        0 failed of first#1 by call test.server, settle
+        0 settled 0 first failure server test.server
+        0 sealed failed step_failed
+        = failed",
     );
 }
 
@@ -375,7 +416,16 @@ fn on_error_continue_goes_on_with_the_next_step() {
         step second look
         ---
         drive"#,
-        "TODO",
+        "
+        0 claimed 1
+        0 intended first#1 pay
+        0 failed of first#1 by call test.server, settle
+        0 settled 0 first failure server test.server
+        0 intended second#1 look
+        0 done of second#1 by call, settle
+        0 settled 1 second success execution
+        0 sealed succeeded plan_completed
+        = succeeded",
     );
 }
 
@@ -390,7 +440,19 @@ fn a_fallback_takes_the_place_of_a_failed_step_under_another_key() {
         step after look {"with": {"receipt": "{{ steps.pay.output.receipt }}"}}
         ---
         drive"#,
-        "TODO",
+        "
+        0 claimed 1
+        0 intended pay#1 card
+        0 failed of pay#1 by call test.server, settle
+        0 settled 0 pay failure server test.server
+        0 intended pay/fallback#1 cash
+        0 done of pay/fallback#1 by call, settle
+        0 settled 1 pay/fallback success execution
+        0 intended after#1 look
+        0 done of after#1 by call, settle
+        0 settled 2 after success execution
+        0 sealed succeeded plan_completed
+        = succeeded",
     );
     assert_eq!(ended.skills["look"].seen.lock().unwrap()[0].params, json!({"receipt": 9}));
     let (card, cash) = (ended.skills["card"].seen.lock().unwrap(), ended.skills["cash"].seen.lock().unwrap());
@@ -407,7 +469,16 @@ fn a_fallback_that_fails_fails_the_run() {
         step after cash
         ---
         drive"#,
-        "TODO",
+        "
+        0 claimed 1
+        0 intended pay#1 card
+        0 failed of pay#1 by call test.server, settle
+        0 settled 0 pay failure server test.server
+        0 intended pay/fallback#1 cash
+        0 failed of pay/fallback#1 by call test.server, settle
+        0 settled 1 pay/fallback failure server test.server
+        0 sealed failed step_failed
+        = failed",
     );
 }
 
@@ -429,7 +500,22 @@ fn an_unknown_effect_that_must_not_be_repeated_waits_for_a_person() {
                 resolve pay {resolution}
                 drive"
             ),
-            "TODO",
+            "
+            0 claimed 1
+            0 intended pay#1 pay
+            0 unknown of pay#1 by call test.reset, hold
+            = waiting for a resolution of pay
+            nothing to do
+            refused: step `after` of run `r_1` does not wait for a resolution
+            0 resolved pay#1 done
+            refused: step `pay` of run `r_1` does not wait for a resolution
+            0 claimed 5
+            0 settled 0 pay success resolved test.reset
+            0 intended after#1 look
+            0 done of after#1 by call, settle
+            0 settled 1 after success execution
+            0 sealed succeeded plan_completed
+            = succeeded",
         );
     }
 }
@@ -444,7 +530,16 @@ fn a_person_who_says_not_done_settles_the_step_as_failed() {
         drive
         resolve pay not_done
         drive"#,
-        "TODO",
+        "
+        0 claimed 1
+        0 intended pay#1 pay
+        0 unknown of pay#1 by call test.reset, hold
+        = waiting for a resolution of pay
+        0 resolved pay#1 not_done
+        0 claimed 3
+        0 settled 0 pay failure resolved test.reset
+        0 sealed failed step_failed
+        = failed",
     );
 }
 
@@ -456,7 +551,13 @@ fn an_unknown_effect_that_may_be_repeated_is_repeated_and_held_only_when_attempt
         step pay pay {"retry": {"max_attempts": 2, "initial_delay_ms": 100, "max_delay_ms": 100}}
         ---
         drive"#,
-        "TODO",
+        "
+        0 claimed 1
+        0 intended pay#1 pay
+        0 unknown of pay#1 by call test.reset, retry at 70.651
+        70.651 intended pay#2 pay
+        70.651 unknown of pay#2 by call test.reset, hold
+        = waiting for a resolution of pay",
     );
 }
 
@@ -470,7 +571,15 @@ fn an_unknown_effect_that_cannot_matter_ends_as_a_failure_and_nobody_is_asked() 
             ---
             drive"#
                 .replace("EFFECT", effect),
-            "TODO",
+            "
+            0 claimed 1
+            0 intended look#1 look
+            0 unknown of look#1 by call test.reset, retry at 91.274
+            91.274 intended look#2 look
+            91.274 unknown of look#2 by call test.reset, settle
+            91.274 settled 0 look failure network test.reset
+            91.274 sealed failed step_failed
+            = failed",
         );
     }
 }
@@ -485,7 +594,15 @@ fn on_unknown_retry_repeats_even_what_is_unsafe() {
             ---
             drive"#
                 .replace("EFFECT", effect),
-            "TODO",
+            "
+            0 claimed 1
+            0 intended pay#1 pay
+            0 unknown of pay#1 by call test.reset, retry at 0
+            0 intended pay#2 pay
+            0 done of pay#2 by call, settle
+            0 settled 0 pay success execution
+            0 sealed succeeded plan_completed
+            = succeeded",
         );
     }
 }
@@ -498,7 +615,13 @@ fn on_unknown_retry_holds_when_attempts_are_used_up() {
         step pay pay {"on_unknown": "retry", "retry": {"max_attempts": 2, "initial_delay_ms": 0, "max_delay_ms": 0}}
         ---
         drive"#,
-        "TODO",
+        "
+        0 claimed 1
+        0 intended pay#1 pay
+        0 unknown of pay#1 by call test.reset, retry at 0
+        0 intended pay#2 pay
+        0 unknown of pay#2 by call test.reset, hold
+        = waiting for a resolution of pay",
     );
 }
 
@@ -512,7 +635,13 @@ fn on_unknown_assume_done_goes_on_as_if_it_had_happened() {
             ---
             drive"#
                 .replace("EFFECT", effect),
-            "TODO",
+            "
+            0 claimed 1
+            0 intended pay#1 pay
+            0 unknown of pay#1 by call test.reset, settle
+            0 settled 0 pay success execution test.reset
+            0 sealed succeeded plan_completed
+            = succeeded",
         );
     }
 }
@@ -525,7 +654,15 @@ fn on_unknown_assume_done_is_the_last_resort_of_what_can_be_repeated() {
         step pay pay {"on_unknown": "assume_done", "retry": {"max_attempts": 2, "initial_delay_ms": 0, "max_delay_ms": 0}}
         ---
         drive"#,
-        "TODO",
+        "
+        0 claimed 1
+        0 intended pay#1 pay
+        0 unknown of pay#1 by call test.reset, retry at 0
+        0 intended pay#2 pay
+        0 unknown of pay#2 by call test.reset, settle
+        0 settled 0 pay success execution test.reset
+        0 sealed succeeded plan_completed
+        = succeeded",
     );
 }
 
@@ -539,7 +676,13 @@ fn on_unknown_fail_settles_as_a_failure() {
             ---
             drive"#
                 .replace("EFFECT", effect),
-            "TODO",
+            "
+            0 claimed 1
+            0 intended pay#1 pay
+            0 unknown of pay#1 by call test.reset, settle
+            0 settled 0 pay failure network test.reset
+            0 sealed failed step_failed
+            = failed",
         );
     }
 }
@@ -553,7 +696,13 @@ fn a_receiver_that_says_done_settles_an_unknown_call() {
         step pay pay
         ---
         drive"#,
-        "TODO",
+        "
+        0 claimed 1
+        0 intended pay#1 pay
+        0 done of pay#1 by probe, settle
+        0 settled 0 pay success execution
+        0 sealed succeeded plan_completed
+        = succeeded",
     );
 }
 
@@ -566,7 +715,15 @@ fn a_receiver_that_always_says_not_done_uses_up_the_attempts() {
         step pay pay {"retry": {"max_attempts": 2, "initial_delay_ms": 100, "max_delay_ms": 100}}
         ---
         drive"#,
-        "TODO",
+        "
+        0 claimed 1
+        0 intended pay#1 pay
+        1000 not_done of pay#1 by probe probe.not_done, retry at 1070.651
+        1070.651 intended pay#2 pay
+        2070.651 not_done of pay#2 by probe probe.not_done, settle
+        2070.651 settled 0 pay failure transient probe.not_done
+        2070.651 sealed failed step_failed
+        = failed",
     );
 }
 
@@ -579,7 +736,11 @@ fn a_receiver_that_never_answers_a_probe_leaves_the_effect_unknown() {
         step pay pay {"timeout_ms": 500}
         ---
         drive"#,
-        "TODO",
+        "
+        0 claimed 1
+        0 intended pay#1 pay
+        500 unknown of pay#1 by call test.reset, hold
+        = waiting for a resolution of pay",
     );
 }
 
@@ -595,7 +756,19 @@ fn an_unsafe_attempt_without_outcome_is_held_and_never_repeated() {
         drive
         resolve pay done
         drive"#,
-        "TODO",
+        "
+        0 claimed 1
+        0 intended pay#1 pay
+        = the store is not available: the process died
+        0 claimed 2
+        0 unknown of pay#1 by recovery engine.interrupted, hold
+        = waiting for a resolution of pay
+        nothing to do
+        0 resolved pay#1 done
+        0 claimed 4
+        0 settled 0 pay success resolved engine.interrupted
+        0 sealed succeeded plan_completed
+        = succeeded",
     );
     assert_eq!(ended.skills["pay"].seen.lock().unwrap().len(), 1);
 }
@@ -612,7 +785,21 @@ fn an_attempt_without_outcome_that_may_be_repeated_is_repeated_under_its_key_and
             die 3
             drive"#
                 .replace("EFFECT", effect),
-            "TODO",
+            "
+            0 claimed 1
+            0 intended pay#1 pay
+            = the store is not available: the process died
+            0 claimed 2
+            0 unknown of pay#1 by recovery engine.interrupted, retry at 0
+            0 intended pay#2 pay
+            = the store is not available: the process died
+            0 claimed 3
+            0 unknown of pay#2 by recovery engine.interrupted, retry at 0
+            0 intended pay#3 pay
+            0 done of pay#3 by call, settle
+            0 settled 0 pay success execution
+            0 sealed succeeded plan_completed
+            = succeeded",
         );
         let seen = ended.skills["pay"].seen.lock().unwrap();
         assert!(seen.len() > 1 && seen.iter().all(|call| call.key == seen[0].key));
@@ -629,25 +816,76 @@ fn a_pure_attempt_leaves_nothing_behind_when_the_process_dies() {
         ---
         die 1
         drive"#,
-        "TODO",
+        "
+        = the store is not available: the process died
+        0 claimed 2
+        0 intended a#1 sum
+        0 done of a#1 by call, settle
+        0 settled 0 a success execution
+        0 intended b#1 sum
+        0 done of b#1 by call, settle
+        0 settled 1 b success execution
+        0 sealed succeeded plan_completed
+        = succeeded",
     );
 }
 
 #[test]
 fn a_probeable_attempt_without_outcome_is_asked_about() {
-    for answer in ["done", "not_done", "unknown"] {
-        check(
-            &r#"
-            skill pay probeable: done
-            probe pay: ANSWER
-            step pay pay {"retry": {"max_attempts": 1}}
-            ---
-            die 2
-            drive"#
-                .replace("ANSWER", answer),
-            "TODO",
-        );
-    }
+    check(
+        r#"
+        skill pay probeable: done
+        probe pay: done
+        step pay pay {"retry": {"max_attempts": 1}}
+        ---
+        die 2
+        drive"#,
+        "
+        0 claimed 1
+        0 intended pay#1 pay
+        = the store is not available: the process died
+        0 claimed 2
+        0 done of pay#1 by probe, settle
+        0 settled 0 pay success execution
+        0 sealed succeeded plan_completed
+        = succeeded",
+    );
+    check(
+        r#"
+        skill pay probeable: done
+        probe pay: not_done
+        step pay pay {"retry": {"max_attempts": 1}}
+        ---
+        die 2
+        drive"#,
+        "
+        0 claimed 1
+        0 intended pay#1 pay
+        = the store is not available: the process died
+        0 claimed 2
+        1000 not_done of pay#1 by probe probe.not_done, retry at 1000
+        1000 intended pay#2 pay
+        1000 done of pay#2 by call, settle
+        1000 settled 0 pay success execution
+        1000 sealed succeeded plan_completed
+        = succeeded",
+    );
+    check(
+        r#"
+        skill pay probeable: done
+        probe pay: unknown
+        step pay pay {"retry": {"max_attempts": 1}}
+        ---
+        die 2
+        drive"#,
+        "
+        0 claimed 1
+        0 intended pay#1 pay
+        = the store is not available: the process died
+        0 claimed 2
+        0 unknown of pay#1 by recovery engine.interrupted, hold
+        = waiting for a resolution of pay",
+    );
 }
 
 #[test]
@@ -659,7 +897,11 @@ fn a_queued_run_is_cancelled_before_anything_is_called() {
         ---
         cancel
         drive"#,
-        "TODO",
+        "
+        0 cancel requested
+        0 sealed cancelled cancel_requested
+        = cancelled
+        nothing to do",
     );
     assert!(ended.skills["pay"].seen.lock().unwrap().is_empty());
 }
@@ -673,7 +915,15 @@ fn a_run_that_waits_for_a_retry_is_cancelled_with_the_failure_it_had() {
         ---
         once
         cancel"#,
-        "TODO",
+        "
+        0 claimed 1
+        0 intended pay#1 pay
+        0 failed of pay#1 by call test.server, retry at 4156.894
+        = until 4156.894
+        4156.894 cancel requested
+        4156.894 settled 0 pay failure server test.server
+        4156.894 sealed cancelled cancel_requested
+        = cancelled",
     );
 }
 
@@ -686,42 +936,99 @@ fn a_run_that_waits_for_a_resolution_is_cancelled_with_the_effect_unknown_to_the
         ---
         drive
         cancel"#,
-        "TODO",
+        "
+        0 claimed 1
+        0 intended pay#1 pay
+        0 unknown of pay#1 by call test.reset, hold
+        = waiting for a resolution of pay
+        0 cancel requested
+        0 settled 0 pay unknown network test.reset
+        0 sealed cancelled cancel_requested
+        = cancelled",
     );
 }
 
 #[test]
 fn a_run_is_cancelled_while_a_call_is_under_way() {
-    for effect in ["unsafe", "idempotent"] {
-        check(
-            &r#"
-            skill pay EFFECT: cancelled
-            step pay pay
-            step after pay
-            ---
-            drive"#
-                .replace("EFFECT", effect),
-            "TODO",
-        );
-    }
-    for effect in ["read", "transactional"] {
-        check(
-            &r#"
-            skill pay EFFECT: cancelled
-            step pay pay
-            ---
-            drive"#
-                .replace("EFFECT", effect),
-            "TODO",
-        );
-    }
     check(
         r#"
-        skill sum pure: cancelled
-        step sum sum
+        skill pay unsafe: cancelled
+        step pay pay
+        step after pay
         ---
         drive"#,
-        "TODO",
+        "
+        0 claimed 1
+        0 intended pay#1 pay
+        0 cancel requested
+        0 unknown of pay#1 by call engine.cancelled, hold
+        0 settled 0 pay unknown interrupted engine.cancelled
+        0 sealed cancelled cancel_requested
+        = cancelled",
+    );
+    check(
+        r#"
+        skill pay idempotent: cancelled
+        step pay pay
+        step after pay
+        ---
+        drive"#,
+        "
+        0 claimed 1
+        0 intended pay#1 pay
+        0 cancel requested
+        0 unknown of pay#1 by call engine.cancelled, retry at 0
+        0 settled 0 pay unknown interrupted engine.cancelled
+        0 sealed cancelled cancel_requested
+        = cancelled",
+    );
+    check(
+        r#"
+        skill pay read: cancelled
+        step pay pay
+        step after pay
+        ---
+        drive"#,
+        "
+        0 claimed 1
+        0 intended pay#1 pay
+        0 cancel requested
+        0 failed of pay#1 by call engine.cancelled, retry at 421.463
+        0 settled 0 pay failure interrupted engine.cancelled
+        0 sealed cancelled cancel_requested
+        = cancelled",
+    );
+    check(
+        r#"
+        skill pay transactional: cancelled
+        step pay pay
+        step after pay
+        ---
+        drive"#,
+        "
+        0 claimed 1
+        0 intended pay#1 pay
+        0 cancel requested
+        0 failed of pay#1 by call engine.cancelled, retry at 421.463
+        0 settled 0 pay failure interrupted engine.cancelled
+        0 sealed cancelled cancel_requested
+        = cancelled",
+    );
+    check(
+        r#"
+        skill pay pure: cancelled
+        step pay pay
+        step after pay
+        ---
+        drive"#,
+        "
+        0 claimed 1
+        0 intended pay#1 pay
+        0 cancel requested
+        0 failed of pay#1 by call engine.cancelled, retry at 421.463
+        0 settled 0 pay failure interrupted engine.cancelled
+        0 sealed cancelled cancel_requested
+        = cancelled",
     );
 }
 
@@ -733,7 +1040,15 @@ fn an_attempt_that_takes_too_long_is_cut_off() {
         step look look {"timeout_ms": 700, "retry": {"initial_delay_ms": 0, "max_delay_ms": 0}}
         ---
         drive"#,
-        "TODO",
+        "
+        0 claimed 1
+        0 intended look#1 look
+        700 failed of look#1 by call engine.timeout, retry at 700
+        700 intended look#2 look
+        700 done of look#2 by call, settle
+        700 settled 0 look success execution
+        700 sealed succeeded plan_completed
+        = succeeded",
     );
     check(
         r#"
@@ -741,7 +1056,11 @@ fn an_attempt_that_takes_too_long_is_cut_off() {
         step pay pay
         ---
         drive"#,
-        "TODO",
+        "
+        0 claimed 1
+        0 intended pay#1 pay
+        10000 unknown of pay#1 by call engine.timeout, hold
+        = waiting for a resolution of pay",
     );
 }
 
@@ -752,7 +1071,11 @@ fn a_skill_that_is_not_found_settles_the_step_and_is_not_tried_again() {
         step gone nowhere
         ---
         drive"#,
-        "TODO",
+        "
+        0 claimed 1
+        0 settled 0 gone failure not_found skill.not_found
+        0 sealed failed step_failed
+        = failed",
     );
     let error = ended.run.steps[0].error.clone().unwrap();
     assert_eq!(*error, json!("Skill not found: nowhere"));
@@ -766,7 +1089,11 @@ fn parameters_that_do_not_fit_settle_the_step_before_anything_is_called() {
         step pay pay {"with": {"wrong": 1}}
         ---
         drive"#,
-        "TODO",
+        "
+        0 claimed 1
+        0 settled 0 pay failure validation params.invalid
+        0 sealed failed step_failed
+        = failed",
     );
     assert!(ended.skills["pay"].seen.lock().unwrap().is_empty());
 }
@@ -781,7 +1108,16 @@ fn references_keep_the_json_types_of_what_they_name() {
         step pay pay {"with": {"n": "{{ steps.look.output.n }}", "flag": "{{ steps.look.output.flag }}", "list": "{{ steps.look.output.list }}", "nothing": "{{ steps.look.output.nothing }}", "deep": "{{ steps.look.output.deep }}", "text": "n={{ steps.look.output.n }}", "run": "{{ run.id }}", "who": "{{ run.tenant }}/{{ run.agent }}", "goal": "{{ goal }}"}}
         ---
         drive"#,
-        "TODO",
+        "
+        0 claimed 1
+        0 intended look#1 look
+        0 done of look#1 by call, settle
+        0 settled 0 look success execution
+        0 intended pay#1 pay
+        0 done of pay#1 by call, settle
+        0 settled 1 pay success execution
+        0 sealed succeeded plan_completed
+        = succeeded",
     );
     let params = ended.skills["pay"].seen.lock().unwrap()[0].params.clone();
     let expected = json!({
@@ -801,7 +1137,14 @@ fn a_reference_to_what_is_not_there_fails_the_step() {
         step pay pay {"with": {"n": "{{ steps.look.output.m }}"}}
         ---
         drive"#,
-        "TODO",
+        "
+        0 claimed 1
+        0 intended look#1 look
+        0 done of look#1 by call, settle
+        0 settled 0 look success execution
+        0 settled 1 pay failure reference reference.unresolved
+        0 sealed failed step_failed
+        = failed",
     );
 }
 
@@ -815,7 +1158,14 @@ fn a_reference_to_a_redacted_value_fails_the_step() {
         step pay pay {"with": {"key": "{{ steps.look.output.api_key }}"}}
         ---
         drive"#,
-        "TODO",
+        "
+        0 claimed 1
+        0 intended look#1 look
+        0 done of look#1 by call, settle
+        0 settled 0 look success execution
+        0 settled 1 pay failure reference reference.redacted
+        0 sealed failed step_failed
+        = failed",
     );
     assert!(ended.skills["pay"].seen.lock().unwrap().is_empty());
     assert!(ended.book.lines().iter().all(|line| !String::from_utf8_lossy(line.payload.as_deref().unwrap_or_default()).contains("k-123456789")));
@@ -830,7 +1180,13 @@ fn a_secret_reaches_the_skill_and_never_the_record() {
         step pay pay {"with": {"auth": "secret://TOKEN"}}
         ---
         drive"#,
-        "TODO",
+        "
+        0 claimed 1
+        0 intended pay#1 pay
+        0 done of pay#1 by call, settle
+        0 settled 0 pay success execution
+        0 sealed succeeded plan_completed
+        = succeeded",
     );
     assert_eq!(ended.skills["pay"].seen.lock().unwrap()[0].params, json!({"auth": "s3cr3t-v4lu3"}));
     for line in ended.book.lines() {
@@ -846,7 +1202,13 @@ fn a_missing_secret_fails_the_step_before_anything_is_called() {
         step pay pay {"with": {"auth": "secret://TOKEN"}}
         ---
         drive"#,
-        "TODO",
+        "
+        0 claimed 1
+        0 intended pay#1 pay
+        0 not_done of pay#1 by call secret.missing, settle
+        0 settled 0 pay failure secret secret.missing
+        0 sealed failed step_failed
+        = failed",
     );
     assert!(ended.skills["pay"].seen.lock().unwrap().is_empty());
 }
@@ -859,7 +1221,13 @@ fn an_error_text_that_cannot_be_recorded_does_not_stop_the_run() {
         step pay pay
         ---
         drive"#,
-        "TODO",
+        "
+        0 claimed 1
+        0 intended pay#1 pay
+        0 failed of pay#1 by call test.said, settle
+        0 settled 0 pay failure client test.said
+        0 sealed failed step_failed
+        = failed",
     );
     assert_eq!(ended.run.error.as_deref(), Some(&json!("step `pay` (pay) failed: test.said")));
 }
@@ -872,7 +1240,13 @@ fn an_output_that_cannot_be_recorded_fails_the_step_and_takes_its_writes_with_it
         step note note
         ---
         drive"#,
-        "TODO",
+        "
+        0 claimed 1
+        0 intended note#1 note
+        0 failed of note#1 by call engine.output_unrecordable, settle
+        0 settled 0 note failure internal engine.output_unrecordable
+        0 sealed failed step_failed
+        = failed",
     );
     assert_eq!(ended.book.writes(), []);
 }
@@ -893,7 +1267,14 @@ fn parameters_that_cannot_be_recorded_fail_the_step_instead_of_the_engine() {
     );
     let ended = check(
         &script,
-        "TODO",
+        "
+        0 claimed 1
+        0 intended look#1 look
+        0 done of look#1 by call, settle
+        0 settled 0 look success execution
+        0 settled 1 pay failure validation params.unrecordable
+        0 sealed failed step_failed
+        = failed",
     );
     assert!(ended.skills["pay"].seen.lock().unwrap().is_empty());
 }
@@ -909,7 +1290,13 @@ fn times_never_go_back_in_the_record() {
         clock 20000
         once
         once"#,
-        "TODO",
+        "
+        0 claimed 1
+        0 intended pay#1 pay
+        0 failed of pay#1 by call test.server, retry at 4156.894
+        = until 4156.894
+        nothing to do
+        nothing to do",
     );
 }
 

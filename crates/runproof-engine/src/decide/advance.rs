@@ -9,7 +9,7 @@ use runproof_proof::event::{
 use runproof_proof::hash::tagged;
 use serde_json::Value;
 
-use super::{Facts, Next, Refusal, SkillFacts};
+use super::{Facts, Next, Refusal, SkillFacts, recordable};
 use crate::draft::Draft;
 use crate::gate::{Verdict, judge};
 use crate::plan::{OnError, OnUnknown, Plan, Step};
@@ -195,6 +195,11 @@ fn intend(
             return refuse(draft, ErrorCategory::Reference, code, error.to_string());
         }
     };
+    // What a reference brings in can nest deeper than a value may that is recorded.
+    if let Err(error) = runproof_proof::canonical::to_bytes(&params) {
+        let error = format!("the parameters cannot be recorded: {}", error.problem);
+        return refuse(draft, ErrorCategory::Validation, "params.unrecordable", error);
+    }
     let (version, effect, default_timeout, max_timeout, cost_limit_microcents) = match facts.skill(skill, &params) {
         SkillFacts::NotFound => {
             return refuse(draft, ErrorCategory::NotFound, "skill.not_found", format!("Skill not found: {skill}"));
@@ -234,7 +239,7 @@ fn intend(
     draft.push(|c| {
         Ok(StepIntended {
             attempt,
-            cost_limit_microcents,
+            cost_limit_microcents: recordable(cost_limit_microcents),
             effect,
             gate,
             idempotency_key: call.idempotency_key,
@@ -244,7 +249,7 @@ fn intend(
             skill: call.skill,
             skill_version: version,
             step_id: call.step_id,
-            timeout_us: u64::try_from(call.timeout.as_micros()).unwrap_or(u64::MAX),
+            timeout_us: recordable(u64::try_from(call.timeout.as_micros()).unwrap_or(u64::MAX)),
         })
     })?;
     Ok(Some(Next::Invoke(Box::new(authorized), effect)))

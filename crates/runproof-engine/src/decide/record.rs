@@ -6,7 +6,7 @@ use runproof_proof::hash::sha256;
 use serde_json::Value;
 
 use super::advance::repeats_safely;
-use super::Refusal;
+use super::{Refusal, recordable};
 use crate::draft::Draft;
 use crate::plan::{OnUnknown, Retry};
 use crate::run::Current;
@@ -15,6 +15,9 @@ use crate::run::Current;
 const MAX_INTERRUPTIONS: u32 = 20;
 /// Largest canonical output of a step.
 pub(crate) const MAX_OUTPUT: usize = 1024 * 1024;
+
+/// Longest error text that is recorded, in bytes.
+const MAX_ERROR: usize = 64 * 1024;
 
 /// What is known of the open attempt, with secrets and private values already removed.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,7 +62,15 @@ impl Outcome {
     }
 
     /// Replaces an output that cannot be recorded by a failure that says so: the effect happened, its answer is lost.
-    fn recordable(mut self) -> Self {
+    /// Error text is for people: what of it cannot be recorded is replaced or cut.
+    pub(crate) fn recordable(mut self) -> Self {
+        self.cost_microcents = recordable(self.cost_microcents);
+        self.duration_us = recordable(self.duration_us);
+        self.retry_after_us = self.retry_after_us.map(recordable);
+        if let Some(error) = &mut self.error {
+            *error = error.replace('\0', "\u{fffd}");
+            error.truncate(error.floor_char_boundary(MAX_ERROR));
+        }
         let Some(output) = &self.output else { return self };
         let problem = match canonical::to_bytes(output) {
             Ok(bytes) if bytes.len() <= MAX_OUTPUT => return self,
@@ -113,13 +124,14 @@ fn follow(current: &Current, outcome: &Outcome, retry: Retry, on_unknown: OnUnkn
     let failures = current.failures + 1;
     let later = || {
         let at = at.saturating_add(delay_us(&current.intent.idempotency_key, failures, retry, outcome.retry_after_us));
-        (Then::Retry, Some(at))
+        (Then::Retry, Some(recordable(at)))
     };
     let attempts_left = failures < retry.max_attempts;
     let interrupted = outcome.category == Some(ErrorCategory::Interrupted);
     match outcome.outcome {
         AttemptOutcome::Done => (Then::Settle, None),
-        AttemptOutcome::NotDone if outcome.via == Via::Probe && current.interruptions < MAX_INTERRUPTIONS => (Then::Retry, Some(at)),
+        // The process died and not the call: another attempt at once, and none is used up.
+        AttemptOutcome::NotDone if interrupted && current.interruptions < MAX_INTERRUPTIONS => (Then::Retry, Some(at)),
         AttemptOutcome::NotDone | AttemptOutcome::Failed if outcome.retryable && attempts_left => later(),
         AttemptOutcome::NotDone | AttemptOutcome::Failed => (Then::Settle, None),
         AttemptOutcome::Unknown => {

@@ -62,7 +62,7 @@ impl Reader {
         if let Err(error) = redact::secret_names(value) {
             self.find("plan.secret_reference", "$", error.to_string(), "secret://NAME with NAME in capitals, digits and underscores");
         }
-        let steps = self.steps(members.get("steps")?.as_array(), members)?;
+        let steps = self.steps(members.get("steps").and_then(Value::as_array), members)?;
         Some(Plan { steps })
     }
 

@@ -1,6 +1,7 @@
 //! The bundles of the vectors: honest ones, and what people might do to them, each with its verdict.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use runproof_proof::bundle::{Bundle, Entry};
 use runproof_proof::checkpoint::Checkpoint;
@@ -149,16 +150,28 @@ fn replaced(from: &str, to: &str) -> Vec<u8> {
 }
 
 /// Every case, in the order of the index.
-pub(crate) fn cases() -> Vec<Case> {
-    let mut cases = honest_cases();
-    cases.extend(unfinished_cases());
-    cases.extend(key_cases());
-    cases.extend(head_cases());
-    cases.extend(tampered_cases());
-    cases.extend(anchor_cases());
-    cases.extend(dishonest_cases());
-    cases.extend(malformed_cases());
-    cases
+pub(crate) fn cases() -> &'static [Case] {
+    static CASES: OnceLock<Vec<Case>> = OnceLock::new();
+    CASES.get_or_init(|| {
+        [
+            honest_cases(),
+            unfinished_cases(),
+            key_cases(),
+            head_cases(),
+            tampered_cases(),
+            anchor_cases(),
+            dishonest_cases(),
+            malformed_cases(),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    })
+}
+
+/// The bytes of a vector.
+pub(crate) fn vector(file: &str) -> &'static [u8] {
+    &cases().iter().find(|case| case.file == file).unwrap().bytes
 }
 
 fn withheld() -> Bundle {
@@ -185,7 +198,8 @@ fn without_values(bundle: &mut Bundle) {
 pub(crate) fn erased() -> Bundle {
     let mut journal = honest_journal();
     let seq = find_last(&journal.bundle(TENANT, RUN), "step.intended");
-    let records = [runs::erase(&mut journal, seq as u64, "params", Some(2)), runs::erase(&mut journal, 0, "goal", None)];
+    let records =
+        [runs::erase(&mut journal, seq as u64, "params", Some(2)), runs::erase(&mut journal, 0, "goal", None)];
     let size = journal.leaves.len() as u64;
     with(journal.bundle(TENANT, RUN), |bundle| {
         for (at, field, index) in [(seq, "params", Some(2)), (0, "goal", None)] {
@@ -213,7 +227,11 @@ fn honest_cases() -> Vec<Case> {
         verified("honest-withheld.bundle", "the same; one part and one whole value withheld", &withheld()),
         verified("honest-nothing-shown.bundle", "the same; every value withheld", &with(honest(), without_values)),
         verified("honest-erased.bundle", "the same; two values erased, with records", &erased()),
-        verified("honest-no-steps.bundle", "a run whose planner failed: sealed without a step", &planner_failed.bundle(TENANT, RUN)),
+        verified(
+            "honest-no-steps.bundle",
+            "a run whose planner failed: sealed without a step",
+            &planner_failed.bundle(TENANT, RUN),
+        ),
         verified("honest-resolved.bundle", "an unknown outcome that a person resolved", &resolved.bundle(TENANT, RUN)),
     ]
 }
@@ -241,8 +259,18 @@ fn unfinished_cases() -> Vec<Case> {
         wrong("open.bundle", "a run with a settled step and no seal", Code::RunOpen, &open.bundle(TENANT, RUN)),
         wrong("open-no-steps.bundle", "a run with its creation only", Code::RunNoSteps, &early.bundle(TENANT, RUN)),
         wrong("unanchored.bundle", "sealed, without an inclusion proof", Code::CheckpointMissing, &unanchored),
-        wrong("unknown-outcome.bundle", "nobody knows whether the refund happened", Code::OutcomeUnknown, &unknown.bundle(TENANT, RUN)),
-        wrong("missing-outcome.bundle", "sealed with an intent that has no outcome", Code::OutcomeMissing, &missing.bundle(TENANT, RUN)),
+        wrong(
+            "unknown-outcome.bundle",
+            "nobody knows whether the refund happened",
+            Code::OutcomeUnknown,
+            &unknown.bundle(TENANT, RUN),
+        ),
+        wrong(
+            "missing-outcome.bundle",
+            "sealed with an intent that has no outcome",
+            Code::OutcomeMissing,
+            &missing.bundle(TENANT, RUN),
+        ),
         wrong("gap.bundle", "the engine recorded a gap", Code::GapRecorded, &gap.bundle(TENANT, RUN)),
     ]
 }
@@ -260,14 +288,27 @@ fn key_cases() -> Vec<Case> {
         })
     };
     let file = "honest.bundle";
-    let keyed = |key, verdict, code: Option<Code>, what| Case { key, ..case(file, what, honest().encode().unwrap(), verdict, code) };
+    let keyed = |key, verdict, code: Option<Code>, what| Case {
+        key,
+        ..case(file, what, honest().encode().unwrap(), verdict, code)
+    };
     vec![
         keyed(None, Verdict::Unpinned, Some(Code::CheckpointUnpinned), "no key"),
         keyed(Some("trust-other.json"), Verdict::KeyInvalid, Some(Code::CheckpointKey), "another key of the same name"),
-        keyed(Some("trust-retired.json"), Verdict::KeyInvalid, Some(Code::CheckpointKeyRetired), "the key was retired one leaf earlier"),
+        keyed(
+            Some("trust-retired.json"),
+            Verdict::KeyInvalid,
+            Some(Code::CheckpointKeyRetired),
+            "the key was retired one leaf earlier",
+        ),
         keyed(Some("trust-in-force.json"), Verdict::Verified, None, "the key was retired at this size"),
         wrong("other-key.bundle", "signed by a key that nobody trusts", Code::CheckpointKey, &by_other),
-        wrong("unknown-signature.bundle", "signed by the log, and by a key that nobody named", Code::CheckpointUnknownSignature, &also_other),
+        wrong(
+            "unknown-signature.bundle",
+            "signed by the log, and by a key that nobody named",
+            Code::CheckpointUnknownSignature,
+            &also_other,
+        ),
     ]
 }
 
@@ -294,17 +335,60 @@ fn head_cases() -> Vec<Case> {
     vec![
         verified(asked, "with a consistency proof; no head is known", &since),
         headed(asked, "trust-head-older.json", Verdict::Verified, None, "leads on from the known head", &since),
-        headed(asked, "trust-head-forked.json", Verdict::Forked, forked, "does not lead on from the known head", &since),
-        headed(broken, "trust-head-older.json", Verdict::Forked, forked, "a hash of the consistency proof was changed", &flipped),
-        headed(plain, "trust-head-older.json", Verdict::Unanchored, Some(Code::HeadNotCompared), "a known head, no consistency proof", &honest),
+        headed(
+            asked,
+            "trust-head-forked.json",
+            Verdict::Forked,
+            forked,
+            "does not lead on from the known head",
+            &since,
+        ),
+        headed(
+            broken,
+            "trust-head-older.json",
+            Verdict::Forked,
+            forked,
+            "a hash of the consistency proof was changed",
+            &flipped,
+        ),
+        headed(
+            plain,
+            "trust-head-older.json",
+            Verdict::Unanchored,
+            Some(Code::HeadNotCompared),
+            "a known head, no consistency proof",
+            &honest,
+        ),
         headed(plain, "trust-head-same.json", Verdict::Verified, None, "the known head is this checkpoint", &honest),
-        headed(plain, "trust-head-forked-same.json", Verdict::Forked, forked, "the known head has this size and another root", &honest),
+        headed(
+            plain,
+            "trust-head-forked-same.json",
+            Verdict::Forked,
+            forked,
+            "the known head has this size and another root",
+            &honest,
+        ),
         headed(plain, "trust-head-newer.json", Verdict::RolledBack, older, "a newer head is known", &honest),
-        headed("other-key.bundle", "trust-head-newer.json", Verdict::KeyInvalid, Some(Code::CheckpointKey), "a strange key says nothing about heads", &by_other),
-        headed("other-key.bundle", "trust-head-forked-same.json", Verdict::KeyInvalid, Some(Code::CheckpointKey), "a strange key forks nothing", &by_other),
+        headed(
+            "other-key.bundle",
+            "trust-head-newer.json",
+            Verdict::KeyInvalid,
+            Some(Code::CheckpointKey),
+            "a strange key says nothing about heads",
+            &by_other,
+        ),
+        headed(
+            "other-key.bundle",
+            "trust-head-forked-same.json",
+            Verdict::KeyInvalid,
+            Some(Code::CheckpointKey),
+            "a strange key forks nothing",
+            &by_other,
+        ),
     ]
 }
 
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn tampered_cases() -> Vec<Case> {
     let honest = honest();
     let output = find_last(&honest, "step.returned");
@@ -338,7 +422,12 @@ fn tampered_cases() -> Vec<Case> {
     vec![
         wrong("tampered-value.bundle", "an output was changed", Code::PayloadMismatch, &value),
         wrong("tampered-payload-moved.bundle", "an event has the payload of another", Code::PayloadMismatch, &moved),
-        wrong("tampered-event.bundle", "a cost was changed", Code::ChainLink, &edited(&|bundle| edit(bundle, output, cheaper))),
+        wrong(
+            "tampered-event.bundle",
+            "a cost was changed",
+            Code::ChainLink,
+            &edited(&|bundle| edit(bundle, output, cheaper)),
+        ),
         wrong(
             "tampered-event-rechained.bundle",
             "a time was changed, and every later hash made to fit",
@@ -348,32 +437,77 @@ fn tampered_cases() -> Vec<Case> {
                 rechain(bundle);
             }),
         ),
-        wrong("tampered-dropped.bundle", "an event in the middle is gone", Code::ChainLink, &edited(&|bundle| drop_event(bundle, 3))),
-        wrong("tampered-first-dropped.bundle", "the creation is gone, the rest made to fit", Code::StructureFirst, &edited(&|bundle| {
-            drop_event(bundle, 0);
-            rechain(bundle);
-        })),
+        wrong(
+            "tampered-dropped.bundle",
+            "an event in the middle is gone",
+            Code::ChainLink,
+            &edited(&|bundle| drop_event(bundle, 3)),
+        ),
+        wrong(
+            "tampered-first-dropped.bundle",
+            "the creation is gone, the rest made to fit",
+            Code::StructureFirst,
+            &edited(&|bundle| {
+                drop_event(bundle, 0);
+                rechain(bundle);
+            }),
+        ),
         wrong("tampered-truncated.bundle", "the last events are gone", Code::InclusionProof, &truncated),
-        wrong("tampered-swapped.bundle", "two events changed places", Code::ChainLink, &edited(&|bundle| bundle.entries.swap(4, 5))),
-        wrong("tampered-repeated.bundle", "an event is there twice", Code::ChainLink, &edited(&|bundle| {
-            bundle.entries.insert(output, bundle.entries[output].clone());
-            bundle.header.events += 1;
-        })),
+        wrong(
+            "tampered-swapped.bundle",
+            "two events changed places",
+            Code::ChainLink,
+            &edited(&|bundle| bundle.entries.swap(4, 5)),
+        ),
+        wrong(
+            "tampered-repeated.bundle",
+            "an event is there twice",
+            Code::ChainLink,
+            &edited(&|bundle| {
+                bundle.entries.insert(output, bundle.entries[output].clone());
+                bundle.header.events += 1;
+            }),
+        ),
         wrong("tampered-after-seal.bundle", "an event follows the seal, made to fit", Code::StructureAfterSeal, &late),
-        wrong("tampered-other-run.bundle", "presented as the proof of another run", Code::ChainIdentity, &edited(&|bundle| bundle.header.run_id = "r_2".to_owned())),
-        wrong("tampered-other-tenant.bundle", "presented as the proof of another tenant", Code::ChainIdentity, &edited(&|bundle| bundle.header.tenant = "t_other".to_owned())),
-        wrong("tampered-other-log.bundle", "presented as the proof of another log", Code::ChainIdentity, &edited(&|bundle| bundle.header.log = "example.com/log".to_owned())),
-        wrong("tampered-part-name.bundle", "a shown part has another name", Code::PayloadMismatch, &with(withheld(), |bundle| {
-            let at = find_last(bundle, "step.intended");
-            if let Some(Payload::Parts(parts)) = &mut bundle.entries[at].payload {
-                parts.get_mut("params").unwrap()[0].name = "amounts".to_owned();
-            }
-        })),
-        wrong("tampered-extra-value.bundle", "a payload has a value that the event does not commit to", Code::PayloadMismatch, &edited(&|bundle| {
-            if let Some(Payload::Whole { values, .. }) = &mut bundle.entries[0].payload {
-                values.insert("note".to_owned(), json!("approved by the CFO"));
-            }
-        })),
+        wrong(
+            "tampered-other-run.bundle",
+            "presented as the proof of another run",
+            Code::ChainIdentity,
+            &edited(&|bundle| bundle.header.run_id = "r_2".to_owned()),
+        ),
+        wrong(
+            "tampered-other-tenant.bundle",
+            "presented as the proof of another tenant",
+            Code::ChainIdentity,
+            &edited(&|bundle| bundle.header.tenant = "t_other".to_owned()),
+        ),
+        wrong(
+            "tampered-other-log.bundle",
+            "presented as the proof of another log",
+            Code::ChainIdentity,
+            &edited(&|bundle| bundle.header.log = "example.com/log".to_owned()),
+        ),
+        wrong(
+            "tampered-part-name.bundle",
+            "a shown part has another name",
+            Code::PayloadMismatch,
+            &with(withheld(), |bundle| {
+                let at = find_last(bundle, "step.intended");
+                if let Some(Payload::Parts(parts)) = &mut bundle.entries[at].payload {
+                    parts.get_mut("params").unwrap()[0].name = "amounts".to_owned();
+                }
+            }),
+        ),
+        wrong(
+            "tampered-extra-value.bundle",
+            "a payload has a value that the event does not commit to",
+            Code::PayloadMismatch,
+            &edited(&|bundle| {
+                if let Some(Payload::Whole { values, .. }) = &mut bundle.entries[0].payload {
+                    values.insert("note".to_owned(), json!("approved by the CFO"));
+                }
+            }),
+        ),
     ]
 }
 
@@ -386,33 +520,77 @@ fn anchor_cases() -> Vec<Case> {
     let other_root = signed.replacen(&journal.checkpoint(size).root.base64(), &Hash([7; 32]).base64(), 1);
     let elsewhere = Checkpoint { origin: "example.com/log".to_owned(), ..journal.checkpoint(size) };
     let elsewhere = elsewhere.sign(&NoteSigner::from_seed(LOG, &crate::journal::KEY_SEED).unwrap());
-    let anchored = |change: &dyn Fn(&mut runproof_proof::bundle::Anchor)| with(honest(), |bundle| change(bundle.anchor.as_mut().unwrap()));
-    let record = |change: &dyn Fn(&mut runproof_proof::bundle::Record)| with(erased(), |bundle| change(&mut bundle.records[0]));
+    let anchored = |change: &dyn Fn(&mut runproof_proof::bundle::Anchor)| {
+        with(honest(), |bundle| change(bundle.anchor.as_mut().unwrap()))
+    };
+    let record =
+        |change: &dyn Fn(&mut runproof_proof::bundle::Record)| with(erased(), |bundle| change(&mut bundle.records[0]));
     vec![
-        wrong("tampered-checkpoint-size.bundle", "the size of the checkpoint was changed", Code::CheckpointSignature, &noted(bigger)),
-        wrong("tampered-checkpoint-root.bundle", "the root of the checkpoint was changed", Code::InclusionProof, &noted(other_root)),
-        wrong("tampered-signature.bundle", "a byte of the signature was changed", Code::CheckpointSignature, &with(honest(), |bundle| {
-            let anchor = bundle.anchor.as_mut().unwrap();
-            let head = anchor.proof.note.len() - 10;
-            let byte = anchor.proof.note.as_bytes()[head];
-            anchor.proof.note.replace_range(head..=head, if byte == b'A' { "B" } else { "A" });
-        })),
+        wrong(
+            "tampered-checkpoint-size.bundle",
+            "the size of the checkpoint was changed",
+            Code::CheckpointSignature,
+            &noted(bigger),
+        ),
+        wrong(
+            "tampered-checkpoint-root.bundle",
+            "the root of the checkpoint was changed",
+            Code::InclusionProof,
+            &noted(other_root),
+        ),
+        wrong(
+            "tampered-signature.bundle",
+            "a byte of the signature was changed",
+            Code::CheckpointSignature,
+            &with(honest(), |bundle| {
+                let anchor = bundle.anchor.as_mut().unwrap();
+                let head = anchor.proof.note.len() - 10;
+                let byte = anchor.proof.note.as_bytes()[head];
+                anchor.proof.note.replace_range(head..=head, if byte == b'A' { "B" } else { "A" });
+            }),
+        ),
         wrong("tampered-origin.bundle", "the checkpoint is of another log", Code::CheckpointOrigin, &noted(elsewhere)),
-        wrong("tampered-path.bundle", "a hash of the inclusion proof was changed", Code::InclusionProof, &anchored(&|anchor| anchor.proof.hashes[1].0[31] ^= 1)),
-        wrong("tampered-path-short.bundle", "a hash of the inclusion proof is gone", Code::InclusionProof, &anchored(&|anchor| anchor.proof.hashes.truncate(2))),
-        wrong("tampered-index.bundle", "the leaf index was changed", Code::InclusionProof, &anchored(&|anchor| anchor.proof.index -= 1)),
-        wrong("tampered-record.bundle", "an erasure record names another part", Code::InclusionRecord, &record(&|record| {
-            if let Body::TenantValueErased(body) = &mut record.event.body {
-                body.index = Some(0);
-            }
-        })),
-        wrong("tampered-record-tenant.bundle", "an erasure record of another tenant", Code::ChainIdentity, &record(&|record| {
-            record.event.tenant = Some("t_other".to_owned());
-        })),
+        wrong(
+            "tampered-path.bundle",
+            "a hash of the inclusion proof was changed",
+            Code::InclusionProof,
+            &anchored(&|anchor| anchor.proof.hashes[1].0[31] ^= 1),
+        ),
+        wrong(
+            "tampered-path-short.bundle",
+            "a hash of the inclusion proof is gone",
+            Code::InclusionProof,
+            &anchored(&|anchor| anchor.proof.hashes.truncate(2)),
+        ),
+        wrong(
+            "tampered-index.bundle",
+            "the leaf index was changed",
+            Code::InclusionProof,
+            &anchored(&|anchor| anchor.proof.index -= 1),
+        ),
+        wrong(
+            "tampered-record.bundle",
+            "an erasure record names another part",
+            Code::InclusionRecord,
+            &record(&|record| {
+                if let Body::TenantValueErased(body) = &mut record.event.body {
+                    body.index = Some(0);
+                }
+            }),
+        ),
+        wrong(
+            "tampered-record-tenant.bundle",
+            "an erasure record of another tenant",
+            Code::ChainIdentity,
+            &record(&|record| {
+                record.event.tenant = Some("t_other".to_owned());
+            }),
+        ),
     ]
 }
 
 /// Recorded, hashed and signed by the log's own key, and still not what an engine writes.
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn dishonest_cases() -> Vec<Case> {
     fn sealed(change: impl Fn(&mut RunSealed) + 'static) -> Bundle {
         dishonest(move |event| {
@@ -438,23 +616,63 @@ fn dishonest_cases() -> Vec<Case> {
         }
     });
     vec![
-        wrong("dishonest-time.bundle", "time goes backwards", Code::ChainTime, &dishonest(|event| {
-            if event.seq == 5 {
-                event.at = 1;
-            }
-        })),
+        wrong(
+            "dishonest-time.bundle",
+            "time goes backwards",
+            Code::ChainTime,
+            &dishonest(|event| {
+                if event.seq == 5 {
+                    event.at = 1;
+                }
+            }),
+        ),
         wrong("dishonest-attempt.bundle", "attempt 4294967295 follows attempt 1", Code::StructureOrder, &attempts),
-        wrong("dishonest-status.bundle", "a step that failed settles as success, or the other way", Code::StructureOrder, &settled(|body| body.status = StepStatus::Failure)),
-        wrong("dishonest-step-cost.bundle", "a step costs less than its attempts", Code::StructureTotals, &settled(|body| body.cost_microcents = 0)),
-        wrong("dishonest-step-index.bundle", "a step number is left out", Code::StructureTotals, &settled(|body| body.step_index = 7)),
-        wrong("dishonest-count.bundle", "the seal counts one event less", Code::SealCount, &sealed(|seal| seal.event_count -= 1)),
-        wrong("dishonest-root.bundle", "the seal has another root", Code::SealRoot, &sealed(|seal| seal.run_root = Hash([7; 32]))),
-        wrong("dishonest-totals.bundle", "the seal says that the run cost nothing", Code::SealTotals, &sealed(|seal| seal.totals.cost_microcents = 0)),
-        wrong("dishonest-kind.bundle", "an event of a tenant in the run's stream", Code::StructureOrder, &dishonest(|event| {
-            if matches!(event.body, Body::RunClaimed(_)) {
-                event.body = TenantRunOpened { run_id: RUN.to_owned(), run_no: 1 }.into();
-            }
-        })),
+        wrong(
+            "dishonest-status.bundle",
+            "a step that failed settles as success, or the other way",
+            Code::StructureOrder,
+            &settled(|body| body.status = StepStatus::Failure),
+        ),
+        wrong(
+            "dishonest-step-cost.bundle",
+            "a step costs less than its attempts",
+            Code::StructureTotals,
+            &settled(|body| body.cost_microcents = 0),
+        ),
+        wrong(
+            "dishonest-step-index.bundle",
+            "a step number is left out",
+            Code::StructureTotals,
+            &settled(|body| body.step_index = 7),
+        ),
+        wrong(
+            "dishonest-count.bundle",
+            "the seal counts one event less",
+            Code::SealCount,
+            &sealed(|seal| seal.event_count -= 1),
+        ),
+        wrong(
+            "dishonest-root.bundle",
+            "the seal has another root",
+            Code::SealRoot,
+            &sealed(|seal| seal.run_root = Hash([7; 32])),
+        ),
+        wrong(
+            "dishonest-totals.bundle",
+            "the seal says that the run cost nothing",
+            Code::SealTotals,
+            &sealed(|seal| seal.totals.cost_microcents = 0),
+        ),
+        wrong(
+            "dishonest-kind.bundle",
+            "an event of a tenant in the run's stream",
+            Code::StructureOrder,
+            &dishonest(|event| {
+                if matches!(event.body, Body::RunClaimed(_)) {
+                    event.body = TenantRunOpened { run_id: RUN.to_owned(), run_no: 1 }.into();
+                }
+            }),
+        ),
         wrong("dishonest-resolution.bundle", "a person resolves an attempt that nobody made", Code::StructureOrder, &{
             let mut journal = runs::begin(Journal::new(LOG).alter(|event| {
                 if let Body::StepResolved(body) = &mut event.body {
@@ -467,6 +685,7 @@ fn dishonest_cases() -> Vec<Case> {
     ]
 }
 
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn malformed_cases() -> Vec<Case> {
     let malformed = |file, what, bytes| bytes_wrong(file, what, Code::BundleMalformed, bytes);
     let text = text_of(&honest());
@@ -504,25 +723,87 @@ fn malformed_cases() -> Vec<Case> {
         malformed("malformed-crlf.bundle", "carriage returns", text.replace('\n', "\r\n").into_bytes()),
         malformed("malformed-unfinished.bundle", "without its last newline", text.as_bytes()[..truncated].to_vec()),
         malformed("malformed-trailing.bundle", "a newline after the end", format!("{text}\n").into_bytes()),
-        malformed("malformed-space.bundle", "a space in the header", replaced("{\"anchored\":true", "{\"anchored\": true")),
-        malformed("malformed-header-field.bundle", "an unknown field in the header", replaced("{\"anchored\":true", "{\"a\":1,\"anchored\":true")),
-        malformed("malformed-header-null.bundle", "a field of the header is null", replaced(",\"tenant\"", ",\"since\":null,\"tenant\"")),
-        malformed("malformed-event-field.bundle", "an unknown field in an event", replaced("\"body\":{\"epoch\":1", "\"body\":{\"approved\":true,\"epoch\":1")),
-        malformed("malformed-event-null.bundle", "an optional field of an event is null", replaced(",\"params\":", ",\"item\":null,\"params\":")),
+        malformed(
+            "malformed-space.bundle",
+            "a space in the header",
+            replaced("{\"anchored\":true", "{\"anchored\": true"),
+        ),
+        malformed(
+            "malformed-header-field.bundle",
+            "an unknown field in the header",
+            replaced("{\"anchored\":true", "{\"a\":1,\"anchored\":true"),
+        ),
+        malformed(
+            "malformed-header-null.bundle",
+            "a field of the header is null",
+            replaced(",\"tenant\"", ",\"since\":null,\"tenant\""),
+        ),
+        malformed(
+            "malformed-event-field.bundle",
+            "an unknown field in an event",
+            replaced("\"body\":{\"epoch\":1", "\"body\":{\"approved\":true,\"epoch\":1"),
+        ),
+        malformed(
+            "malformed-event-null.bundle",
+            "an optional field of an event is null",
+            replaced(",\"params\":", ",\"item\":null,\"params\":"),
+        ),
         malformed("malformed-kind.bundle", "an unknown kind", kind("run.approved")),
-        malformed("malformed-word.bundle", "an unknown word", replaced("\"effect\":\"idempotent\"", "\"effect\":\"harmless\"")),
-        malformed("malformed-float.bundle", "a number with a fraction in a value", replaced("\"amount\":1999", "\"amount\":1999.0")),
-        malformed("malformed-order.bundle", "members of a value out of order", replaced("{\"amount\":1999,\"currency\":\"EUR\"", "{\"currency\":\"EUR\",\"amount\":1999")),
-        malformed("malformed-payload-null.bundle", "a payload with `parts` null beside its seed", replaced(&format!("{{\"seed\":\"{seed}\""), &format!("{{\"parts\":null,\"seed\":\"{seed}\""))),
-        malformed("malformed-payload-empty-list.bundle", "a payload with an empty list of parts", parts.replacen("{\"parts\":{}}", "{\"parts\":{\"goal\":[]}}", 1).into_bytes()),
+        malformed(
+            "malformed-word.bundle",
+            "an unknown word",
+            replaced("\"effect\":\"idempotent\"", "\"effect\":\"harmless\""),
+        ),
+        malformed(
+            "malformed-float.bundle",
+            "a number with a fraction in a value",
+            replaced("\"amount\":1999", "\"amount\":1999.0"),
+        ),
+        malformed(
+            "malformed-order.bundle",
+            "members of a value out of order",
+            replaced("{\"amount\":1999,\"currency\":\"EUR\"", "{\"currency\":\"EUR\",\"amount\":1999"),
+        ),
+        malformed(
+            "malformed-payload-null.bundle",
+            "a payload with `parts` null beside its seed",
+            replaced(&format!("{{\"seed\":\"{seed}\""), &format!("{{\"parts\":null,\"seed\":\"{seed}\"")),
+        ),
+        malformed(
+            "malformed-payload-empty-list.bundle",
+            "a payload with an empty list of parts",
+            parts.replacen("{\"parts\":{}}", "{\"parts\":{\"goal\":[]}}", 1).into_bytes(),
+        ),
         malformed("malformed-commitment-none.bundle", "a whole value with no hash", no_hash.encode().unwrap()),
         malformed("malformed-commitment-many.bundle", "a value with 65 parts", wrong_hash.encode().unwrap()),
-        malformed("malformed-signature-twice.bundle", "the same signature line twice", format!("{text}{signature}\n").into_bytes()),
+        malformed(
+            "malformed-signature-twice.bundle",
+            "the same signature line twice",
+            format!("{text}{signature}\n").into_bytes(),
+        ),
         malformed("malformed-records-order.bundle", "records out of order", records.encode().unwrap()),
-        malformed("malformed-since-unanchored.bundle", "a consistency proof without a checkpoint", unanchored_since.encode().unwrap()),
-        malformed("malformed-count.bundle", "more events announced than are there", replaced("\"events\":", "\"events\":9")),
-        bytes_wrong("unsupported-bundle.bundle", "a newer container", Code::BundleUnsupported, replaced("bundle/v1", "bundle/v2")),
-        bytes_wrong("unsupported-event.bundle", "a newer event", Code::BundleUnsupported, replaced("\"v\":1}", "\"v\":2}")),
+        malformed(
+            "malformed-since-unanchored.bundle",
+            "a consistency proof without a checkpoint",
+            unanchored_since.encode().unwrap(),
+        ),
+        malformed(
+            "malformed-count.bundle",
+            "more events announced than are there",
+            replaced("\"events\":", "\"events\":9"),
+        ),
+        bytes_wrong(
+            "unsupported-bundle.bundle",
+            "a newer container",
+            Code::BundleUnsupported,
+            replaced("bundle/v1", "bundle/v2"),
+        ),
+        bytes_wrong(
+            "unsupported-event.bundle",
+            "a newer event",
+            Code::BundleUnsupported,
+            replaced("\"v\":1}", "\"v\":2}"),
+        ),
     ]
 }
 

@@ -37,7 +37,9 @@ fn sections(members: &[(&str, Value)]) -> Vec<u8> {
     for (index, (name, value)) in members.iter().enumerate() {
         let text = match value {
             Value::Array(items) => lines(items),
-            other => String::from_utf8(canonical::to_bytes(other).unwrap()).unwrap(),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => {
+                String::from_utf8(canonical::to_bytes(value).unwrap()).unwrap()
+            }
         };
         let comma = if index > 0 { ",\n" } else { "" };
         write!(out, "{comma}\"{name}\":{text}").unwrap();
@@ -200,13 +202,23 @@ pub(crate) fn refused_events() -> Vec<(&'static str, String)> {
         change("negative number", "run.claimed", "\"epoch\":1", "\"epoch\":-1"),
         change("number as text", "run.claimed", "\"epoch\":1", "\"epoch\":\"1\""),
         change("attempt beyond 32 bits", "policy.checked", "\"attempt\":1", "\"attempt\":4294967296"),
-        change("capital hash", "log.rollback_acknowledged", &sha256(b"prev").hex(), &sha256(b"prev").hex().to_uppercase()),
+        change(
+            "capital hash",
+            "log.rollback_acknowledged",
+            &sha256(b"prev").hex(),
+            &sha256(b"prev").hex().to_uppercase(),
+        ),
         change("short hash", "log.rollback_acknowledged", &sha256(b"prev").hex(), &sha256(b"prev").hex()[2..]),
         change("stream without an id", "run.claimed", "run/r_1", "run/"),
         change("stream with a space", "run.claimed", "run/r_1", "run/r 1"),
         change("stream of an unknown sort", "run.claimed", "run/r_1", "agent/r_1"),
         change("whole value with two hashes", "run.paused", "\"macs\":[", &format!("\"macs\":[\"{}\",", Hash::ZERO)),
-        change("whole value without a hash", "run.paused", &format!("\"macs\":[\"{}\"]", sha256(b"whole")), "\"macs\":[]"),
+        change(
+            "whole value without a hash",
+            "run.paused",
+            &format!("\"macs\":[\"{}\"]", sha256(b"whole")),
+            "\"macs\":[]",
+        ),
         change("unknown division", "run.paused", "\"as\":\"whole\"", "\"as\":\"chunks\""),
         change("newline after the event", "run.claimed", "\"v\":1}", "\"v\":1}\n"),
     ]
@@ -245,7 +257,11 @@ pub(crate) fn commitment_cases() -> Vec<(&'static str, Value, &'static str, Valu
     let many = |count: usize| -> Value { (0..count).map(|index| (format!("m{index:02}"), json!(index))).collect() };
     vec![
         given("members", "params", json!({"amount": 1999, "currency": "EUR", "email": "zoe@example.org"})),
-        given("members in UTF-16 order", "params", json!({"\u{10000}": 1, "\u{e000}": 2, "": 3, "a\nb": [{"c": null}]})),
+        given(
+            "members in UTF-16 order",
+            "params",
+            json!({"\u{10000}": 1, "\u{e000}": 2, "": 3, "a\nb": [{"c": null}]}),
+        ),
         given("object without members", "output", json!({})),
         given("64 members", "params", many(64)),
         given("65 members: whole", "params", many(65)),
@@ -386,7 +402,10 @@ fn note_vectors() -> Vec<u8> {
         ("name", json!(samples::LOG)),
         ("private_key", json!(signer().to_private_text())),
         ("vkey", json!(signer().verifier().vkey())),
-        ("checkpoint", json!({"origin": checkpoint.origin, "size": checkpoint.size, "root": checkpoint.root, "text": checkpoint.text()})),
+        (
+            "checkpoint",
+            json!({"origin": checkpoint.origin, "size": checkpoint.size, "root": checkpoint.root, "text": checkpoint.text()}),
+        ),
         ("note", json!(note)),
         ("tlog_proof", json!({"leaf_hash": leaf(b"13"), "text": proof})),
         ("refused_keys", keys.collect()),
@@ -432,7 +451,7 @@ fn on_disk(directory: &Path, under: &str, found: &mut BTreeMap<String, Vec<u8>>)
         let name = format!("{under}{}", entry.file_name().to_string_lossy());
         if entry.path().is_dir() {
             on_disk(&entry.path(), &format!("{name}/"), found);
-        } else if name != "README.md" {
+        } else if name != "README.md" && name != ".gitattributes" {
             found.insert(name, std::fs::read(entry.path()).unwrap());
         }
     }

@@ -70,14 +70,20 @@ impl Journal {
     }
 
     /// Appends an event; the values that `body` commits to become its payload. Returns the leaf index.
-    pub(crate) fn append<B: Into<Body>>(&mut self, stream: &Stream, tenant: &str, body: impl FnOnce(&Values) -> B) -> u64 {
+    pub(crate) fn append<B: Into<Body>>(
+        &mut self,
+        stream: &Stream,
+        tenant: &str,
+        body: impl FnOnce(&Values) -> B,
+    ) -> u64 {
         let index = self.leaves.len() as u64;
         let seed = tagged("runproof test seed", &index.to_be_bytes());
         let values = Values { seed, values: RefCell::default() };
         let body = body(&values).into();
         let (seq, prev) = self.heads.get(stream).copied().unwrap_or((0, Hash::ZERO));
         let tenant = (*stream != Stream::Log).then(|| tenant.to_owned());
-        let mut event = Event { log: self.origin.clone(), stream: stream.clone(), tenant, seq, prev, at: self.at, body };
+        let mut event =
+            Event { log: self.origin.clone(), stream: stream.clone(), tenant, seq, prev, at: self.at, body };
         (self.alter)(&mut event);
         let values = values.values.into_inner();
         let payload = (!values.is_empty()).then_some(Payload::Whole { seed, values });

@@ -4,30 +4,42 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 
-use runproof_proof::bundle::MAX_BUNDLE;
+use runproof_proof::bundle::{Bundle, MAX_BUNDLE};
 use runproof_proof::checkpoint::Checkpoint;
 use runproof_proof::event::{Body, MAX_RUN_EVENTS};
 use runproof_proof::finding::{Code, Verdict};
 use runproof_proof::hash::Hash;
-use runproof_proof::report::Style;
+use runproof_proof::report::{Report, Style};
 use runproof_proof::trust::Trust;
 use runproof_proof::verify;
 
-use crate::bundles::{self, trust};
+use crate::bundles::{self, trust, vector};
 use crate::journal::{other_signer, signer};
 
-fn verdict(bytes: &[u8], trust: &Trust) -> Verdict {
+/// Verifies without rendering the report.
+fn judged(bytes: &[u8], trust: &Trust) -> Report {
     let report = catch_unwind(AssertUnwindSafe(|| verify(bytes, trust)));
-    let report = report.unwrap_or_else(|_| panic!("verification panicked on {}", String::from_utf8_lossy(&bytes[..bytes.len().min(4000)])));
-    // The report quotes hostile text: printing it must not fail either.
+    report.unwrap_or_else(|_| panic!("verification panicked on {}", beginning(bytes)))
+}
+
+/// Verifies and renders: the report quotes hostile text, and printing it must not fail either.
+fn verdict(bytes: &[u8], trust: &Trust) -> Verdict {
+    let report = judged(bytes, trust);
     let page = report.to_text(Style { colour: false, events: true, explain: true });
     assert!(is_printable(&page), "{page:?}");
     assert_eq!(report.to_json()["exit_code"], report.verdict().exit_code());
     report.verdict()
 }
 
+/// Enough of a file to recognise it in a failure.
+fn beginning(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(&bytes[..bytes.len().min(1_000)]).into_owned()
+}
+
 fn is_printable(page: &str) -> bool {
-    !page.chars().any(|c| (c.is_control() && c != '\n') || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'))
+    !page
+        .chars()
+        .any(|c| (c.is_control() && c != '\n') || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'))
 }
 
 /// Every single-byte change of a file: lowest bit, highest bit, and a newline in its place.
@@ -40,7 +52,7 @@ fn single_byte_changes(file: &[u8], trust: &Trust) -> BTreeMap<&'static str, usi
                 if byte != file[position] {
                     let mut changed = file.to_vec();
                     changed[position] = byte;
-                    let verdict = verdict(&changed, trust);
+                    let verdict = judged(&changed, trust).verdict();
                     assert_ne!(verdict, Verdict::Verified, "byte {position} of {} may be {byte:#04x}", file.len());
                     *seen.entry(verdict.word()).or_insert(0) += 1;
                 }
@@ -58,13 +70,9 @@ fn single_byte_changes(file: &[u8], trust: &Trust) -> BTreeMap<&'static str, usi
     seen
 }
 
-fn vector(file: &str) -> Vec<u8> {
-    bundles::cases().into_iter().find(|case| case.file == file).unwrap().bytes
-}
-
 #[test]
 fn every_changed_byte_of_an_honest_bundle_is_noticed() {
-    let seen = single_byte_changes(&vector("honest.bundle"), &trust(Some("trust.json")));
+    let seen = single_byte_changes(vector("honest.bundle"), &trust(Some("trust.json")));
     for word in ["MALFORMED", "TAMPERED", "KEY_INVALID"] {
         assert!(seen.contains_key(word), "{seen:?}");
     }
@@ -72,15 +80,15 @@ fn every_changed_byte_of_an_honest_bundle_is_noticed() {
 
 #[test]
 fn every_changed_byte_of_a_bundle_with_records_and_withheld_parts_is_noticed() {
-    single_byte_changes(&vector("honest-erased.bundle"), &trust(Some("trust.json")));
+    single_byte_changes(vector("honest-erased.bundle"), &trust(Some("trust.json")));
 }
 
 #[test]
 fn every_changed_byte_of_a_bundle_that_leads_on_from_a_known_head_is_noticed() {
-    single_byte_changes(&vector("honest-since.bundle"), &trust(Some("trust-head-older.json")));
+    single_byte_changes(vector("honest-since.bundle"), &trust(Some("trust-head-older.json")));
 }
 
-/// SplitMix64: the same mutations every time.
+/// `SplitMix64`: the same mutations every time.
 struct Random(u64);
 
 impl Random {
@@ -101,7 +109,7 @@ impl Random {
     }
 }
 
-fn mutate(random: &mut Random, file: &[u8], donors: &[Vec<u8>]) -> Vec<u8> {
+fn mutate(random: &mut Random, file: &[u8], donors: &[&[u8]]) -> Vec<u8> {
     let mut out = file.to_vec();
     let line = |random: &mut Random, bytes: &[u8]| -> Vec<u8> {
         let lines: Vec<&[u8]> = bytes.split_inclusive(|byte| *byte == b'\n').collect();
@@ -140,7 +148,8 @@ fn mutate(random: &mut Random, file: &[u8], donors: &[Vec<u8>]) -> Vec<u8> {
             6 => {
                 let donor = &donors[random.below(donors.len())];
                 let piece = line(random, donor);
-                let starts: Vec<usize> = out.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1).collect();
+                let starts: Vec<usize> =
+                    out.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1).collect();
                 let start = starts.get(random.below(starts.len())).copied().unwrap_or(0);
                 out.splice(start..start, piece);
             }
@@ -167,16 +176,23 @@ fn mutate(random: &mut Random, file: &[u8], donors: &[Vec<u8>]) -> Vec<u8> {
 fn twenty_thousand_random_changes_are_noticed() {
     let trust = trust(Some("trust.json"));
     let files = ["honest.bundle", "honest-erased.bundle", "honest-no-steps.bundle"].map(vector);
-    let donors = ["honest-resolved.bundle", "open.bundle", "gap.bundle", "other-key.bundle", "tampered-value.bundle", "honest.bundle"];
-    let donors: Vec<Vec<u8>> = donors.map(vector).into();
+    let donors = [
+        "honest-resolved.bundle",
+        "open.bundle",
+        "gap.bundle",
+        "other-key.bundle",
+        "tampered-value.bundle",
+        "honest.bundle",
+    ];
+    let donors = donors.map(vector);
     let judge = |seed: u64, rounds: usize| {
         let mut random = Random(seed);
         for round in 0..rounds {
-            let file = &files[random.below(files.len())];
+            let file = files[random.below(files.len())];
             let changed = mutate(&mut random, file, &donors);
-            if !files.contains(&changed) && !donors.contains(&changed) {
+            if !files.contains(&changed.as_slice()) && !donors.contains(&changed.as_slice()) {
                 let got = verdict(&changed, &trust);
-                assert_ne!(got, Verdict::Verified, "seed {seed} round {round}: {}", String::from_utf8_lossy(&changed));
+                assert_ne!(got, Verdict::Verified, "seed {seed} round {round}: {}", beginning(&changed));
             }
         }
     };
@@ -185,6 +201,30 @@ fn twenty_thousand_random_changes_are_noticed() {
         judge(2, 10_000);
         half.join().expect("every change is noticed");
     });
+}
+
+/// There is one way to write a content: whoever writes again what was read gets the file that was read.
+#[test]
+fn what_parses_is_written_again_byte_for_byte() {
+    let cases: Vec<&[u8]> = bundles::cases().iter().map(|case| case.bytes.as_slice()).collect();
+    let same = |bytes: &[u8]| {
+        let parsed = Bundle::parse(bytes).ok();
+        if let Some(bundle) = &parsed {
+            assert!(bundle.encode().unwrap() == bytes, "written differently: {}", beginning(bytes));
+        }
+        parsed.is_some()
+    };
+    let readable = cases.iter().filter(|bytes| same(bytes)).count();
+    assert!(readable > 50, "{readable}");
+    let mut random = Random(4);
+    for _ in 0..3_000 {
+        let file = cases[random.below(cases.len())];
+        same(&mutate(&mut random, file, &cases));
+    }
+    let text = String::from_utf8(bundles::honest().encode().unwrap()).unwrap();
+    for name in ["\\\"", "\u{e000}\":1,\"", "\u{10000}\":1,\"\u{e000}"] {
+        same(text.replacen("\"goal\":\"Refund", &format!("\"{name}\":\"Refund"), 1).as_bytes());
+    }
 }
 
 #[test]
@@ -308,7 +348,10 @@ fn a_newer_head_is_a_rollback_and_an_equal_size_with_another_root_is_a_fork() {
     check(Checkpoint { size: head.size - 1, ..head.clone() }, Verdict::Unanchored);
     check(Checkpoint { origin: "example.org/log".to_owned(), ..head.clone() }, Verdict::Verified);
     let mut trust = Trust::in_key("--key", signer().verifier());
-    assert!(trust.add_head(head.sign(&other_signer()).as_bytes()).is_err(), "a head that the log did not sign is no head");
+    assert!(
+        trust.add_head(head.sign(&other_signer()).as_bytes()).is_err(),
+        "a head that the log did not sign is no head"
+    );
 }
 
 /// A verifier reads bundles from strangers: its time must not grow with the square of their size.

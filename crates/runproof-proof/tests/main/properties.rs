@@ -101,7 +101,16 @@ proptest! {
 #[test]
 fn what_has_no_canonical_form_is_refused() {
     let deep = (0..=VALUE_DEPTH).fold(json!(1), |value, _| json!([value]));
-    for wrong in [json!(1.5), json!(1.0), json!(-0.0), json!(9_007_199_254_740_992u64), json!(u64::MAX), json!("a\0"), json!({"\0": 1}), deep] {
+    for wrong in [
+        json!(1.5),
+        json!(1.0),
+        json!(-0.0),
+        json!(9_007_199_254_740_992u64),
+        json!(u64::MAX),
+        json!("a\0"),
+        json!({"\0": 1}),
+        deep,
+    ] {
         assert!(canonical::to_bytes(&wrong).is_err(), "{wrong}");
         assert!(canonical::to_bytes(&json!([wrong])).is_err());
     }
@@ -191,8 +200,14 @@ fn check_inclusion(items: &[Vec<u8>], index: u64, size: u64) {
     for wrong in neighbours(&proof) {
         assert_ne!(merkle::root_from_inclusion(&of, index, size, &wrong), Some(root), "leaf {index} of {size}");
     }
-    for other in [index.wrapping_sub(1), index + 1, index ^ 1, size, u64::MAX].into_iter().filter(|other| *other != index) {
-        assert_ne!(merkle::root_from_inclusion(&of, other, size, &proof), Some(root), "leaf {index} of {size} at {other}");
+    for other in
+        [index.wrapping_sub(1), index + 1, index ^ 1, size, u64::MAX].into_iter().filter(|other| *other != index)
+    {
+        assert_ne!(
+            merkle::root_from_inclusion(&of, other, size, &proof),
+            Some(root),
+            "leaf {index} of {size} at {other}"
+        );
     }
     assert_ne!(merkle::root_from_inclusion(&leaf(b"other"), index, size, &proof), Some(root));
     assert_eq!(merkle::root_from_inclusion(&of, index, 0, &proof), None);
@@ -350,7 +365,9 @@ fn equal_values_have_unequal_hashes_in_every_field_index_and_event() {
 
 #[test]
 fn an_object_is_committed_member_by_member_up_to_the_limit() {
-    let object = |count: usize| -> Value { (0..count).map(|index| (format!("m{index:03}"), json!(index))).collect::<serde_json::Map<_, _>>().into() };
+    let object = |count: usize| -> Value {
+        (0..count).map(|index| (format!("m{index:03}"), json!(index))).collect::<serde_json::Map<_, _>>().into()
+    };
     for (count, parts) in [(1, 1), (MAX_MEMBERS, MAX_MEMBERS), (MAX_MEMBERS + 1, 1)] {
         let commitment = commit::commit(&[0; 32], "params", &object(count)).unwrap();
         assert_eq!(commitment.macs.len(), parts, "{count} members");
@@ -401,7 +418,8 @@ fn a_payload_line_has_one_spelling() {
 #[test]
 fn two_fields_of_one_event_open_together() {
     let seed = Hash([4; 32]);
-    let values: BTreeMap<String, Value> = [("error".to_owned(), json!("e")), ("output".to_owned(), json!({"a": 1}))].into();
+    let values: BTreeMap<String, Value> =
+        [("error".to_owned(), json!("e")), ("output".to_owned(), json!({"a": 1}))].into();
     let of = |field: &str| commit::commit(&seed.0, field, &values[field]).unwrap();
     let (error, output) = (of("error"), of("output"));
     let payload = Payload::Whole { seed, values: values.clone() };

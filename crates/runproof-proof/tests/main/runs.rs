@@ -127,7 +127,11 @@ impl<'a> Run<'a> {
     pub(crate) fn plan(&mut self, plan: &Value) {
         let steps = plan["steps"].as_array().unwrap().len() as u64;
         let digest = plan_digest(plan);
-        self.append(|values| RunPlanned { plan: values.commit("plan", plan.clone()), plan_digest: digest, step_count: steps });
+        self.append(|values| RunPlanned {
+            plan: values.commit("plan", plan.clone()),
+            plan_digest: digest,
+            step_count: steps,
+        });
         self.append(|_| RunClaimed { epoch: 1, worker: text("w_1") });
     }
 
@@ -245,10 +249,22 @@ impl<'a> Run<'a> {
             severity: text(severity),
         });
         let cost_microcents = self.totals.cost_microcents;
-        self.append(|_| UsageRecorded { cost_microcents, input_tokens: 0, model: None, output_tokens: 0, provider: None });
+        self.append(|_| UsageRecorded {
+            cost_microcents,
+            input_tokens: 0,
+            model: None,
+            output_tokens: 0,
+            provider: None,
+        });
         let (intents, outcomes) = (self.intents, self.outcomes);
         self.append(|_| EvidenceSummarized { gaps: 0, intents, outcomes, weakest: EvidenceClass::Executed });
-        let leaves: Vec<Hash> = self.journal.stored.iter().filter(|stored| stored.event.stream == self.stream).map(|stored| stored.event.leaf_hash()).collect();
+        let leaves: Vec<Hash> = self
+            .journal
+            .stored
+            .iter()
+            .filter(|stored| stored.event.stream == self.stream)
+            .map(|stored| stored.event.leaf_hash())
+            .collect();
         let totals = Totals { duration_us: self.journal.at - self.created_at, ..self.totals.clone() };
         let step_count = self.settled;
         self.append(|values| RunSealed {
@@ -276,7 +292,11 @@ fn plan() -> Value {
 /// A run with two steps; the first attempt of the first one fails.
 pub(crate) fn with_retry(journal: &mut Journal) {
     let mut run = two_steps(journal);
-    run.step("refund", 1, &[attempt(refund(), AttemptOutcome::Done, json!({"id": "rf_1", "state": "booked \u{2713}"}))]);
+    run.step(
+        "refund",
+        1,
+        &[attempt(refund(), AttemptOutcome::Done, json!({"id": "rf_1", "state": "booked \u{2713}"}))],
+    );
     run.seal(EndStatus::Succeeded, EndReason::PlanCompleted);
 }
 

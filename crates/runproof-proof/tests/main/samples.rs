@@ -11,7 +11,11 @@ use serde_json::{Value, json};
 pub(crate) const LOG: &str = "example.org/log";
 
 fn actor() -> Actor {
-    Actor { authenticated_by: "api_key".to_owned(), id: Some("ops@example.org".to_owned()), actor_type: ActorType::Human }
+    Actor {
+        authenticated_by: "api_key".to_owned(),
+        id: Some("ops@example.org".to_owned()),
+        actor_type: ActorType::Human,
+    }
 }
 
 fn nobody() -> Actor {
@@ -339,7 +343,8 @@ fn every_kind_has_a_full_and_a_minimal_sample() {
             assert!(value.get(&field).is_some(), "the full sample of {} lacks `{field}`", event.body.kind());
         }
     }
-    let fewer = full().iter().zip(minimal()).filter(|(full, minimal)| full.encode().len() > minimal.encode().len()).count();
+    let fewer =
+        full().iter().zip(minimal()).filter(|(full, minimal)| full.encode().len() > minimal.encode().len()).count();
     assert!(fewer > 20, "minimal samples leave out optional fields: {fewer}");
     assert_eq!(serde_json::to_value(nobody()).unwrap(), json!({"authenticated_by": "none", "type": "system"}));
 }
@@ -461,7 +466,17 @@ fn other_versions_kinds_and_sizes_are_named() {
     assert_eq!(Event::decode(kind.as_bytes()), Err(EventError::UnknownKind("run.deleted".to_owned())));
     let large = text.replace("agent_1", &"a".repeat(MAX_EVENT));
     assert_eq!(Event::decode(large.as_bytes()), Err(EventError::TooLarge(large.len())));
-    for stream in ["run/", "run/a b", "run/\u{e9}", "run", "log/", "Log", "tenant/a/b", "run/../x", &format!("run/{}", "a".repeat(65))] {
+    for stream in [
+        "run/",
+        "run/a b",
+        "run/\u{e9}",
+        "run",
+        "log/",
+        "Log",
+        "tenant/a/b",
+        "run/../x",
+        &format!("run/{}", "a".repeat(65)),
+    ] {
         let wrong = text.replace("run/r_1", stream);
         assert!(matches!(Event::decode(wrong.as_bytes()), Err(EventError::Envelope(_))), "{stream}");
     }

@@ -80,7 +80,8 @@ fn commitments_are_typed_as_commitments() {
 #[test]
 fn the_envelope_and_the_shared_structures_have_exactly_their_fields() {
     let full = samples::full();
-    let body = |kind: &str| serde_json::to_value(&full.iter().find(|event| event.body.kind() == kind).unwrap().body).unwrap();
+    let body =
+        |kind: &str| serde_json::to_value(&full.iter().find(|event| event.body.kind() == kind).unwrap().body).unwrap();
     let envelope: Value = serde_json::from_slice(&full[0].encode()).unwrap();
     let created = body("run.created");
     for (heading, value) in [
@@ -123,7 +124,9 @@ fn every_vocabulary_is_listed_with_exactly_its_words() {
     for (name, words) in vocabularies {
         let heading: String = name
             .char_indices()
-            .flat_map(|(at, letter)| [(at > 0 && letter.is_uppercase()).then_some(' '), Some(letter.to_ascii_lowercase())])
+            .flat_map(|(at, letter)| {
+                [(at > 0 && letter.is_uppercase()).then_some(' '), Some(letter.to_ascii_lowercase())]
+            })
             .flatten()
             .collect();
         assert_eq!(first_cells(section(EVENTS, &format!("### {heading}"))), set(words), "{name}");
@@ -139,7 +142,8 @@ fn vocabularies_in_source() -> usize {
 #[test]
 fn every_verdict_and_finding_code_is_listed_as_the_code_has_it() {
     for verdict in Verdict::ALL {
-        let row = format!("| {} | {} | {} | {} |", verdict.word(), verdict.exit_code(), verdict.status(), verdict.meaning());
+        let row =
+            format!("| {} | {} | {} | {} |", verdict.word(), verdict.exit_code(), verdict.status(), verdict.meaning());
         assert!(VERDICTS.contains(&row), "no row `{row}`");
     }
     let places = Verdict::ALL.iter().map(|verdict| VERDICTS.find(&format!("\n| {} |", verdict.word())).unwrap());
@@ -158,7 +162,20 @@ fn every_verdict_and_finding_code_is_listed_as_the_code_has_it() {
 #[test]
 fn every_finding_code_that_a_page_names_exists() {
     let pages = [README, CANONICAL, EVENTS, COMMITMENTS, LEDGER, BUNDLE, TRUST, VERDICTS].concat();
-    let layers = ["bundle", "chain", "structure", "outcome", "gap", "payload", "replay", "seal", "inclusion", "checkpoint", "head", "row"];
+    let layers = [
+        "bundle",
+        "chain",
+        "structure",
+        "outcome",
+        "gap",
+        "payload",
+        "replay",
+        "seal",
+        "inclusion",
+        "checkpoint",
+        "head",
+        "row",
+    ];
     let known = set(Code::ALL.iter().map(|code| code.word()).chain(Body::KINDS.iter().copied()));
     for quoted in pages.split('`').skip(1).step_by(2) {
         let dotted = quoted.split_once('.').is_some_and(|(layer, rest)| {
@@ -170,8 +187,8 @@ fn every_finding_code_that_a_page_names_exists() {
 
 #[test]
 fn every_field_of_the_report_is_listed() {
-    let bytes = crate::bundles::cases().into_iter().find(|case| case.file == "tampered-event.bundle").unwrap().bytes;
-    let report = runproof_proof::verify(&bytes, &crate::bundles::trust(Some("trust.json"))).to_json();
+    let bytes = crate::bundles::vector("tampered-event.bundle");
+    let report = runproof_proof::verify(bytes, &crate::bundles::trust(Some("trust.json"))).to_json();
     for field in names(&report) {
         assert!(VERDICTS.contains(&format!("| `{field}` |")), "`{field}` of the report");
     }
@@ -181,7 +198,9 @@ fn every_field_of_the_report_is_listed() {
     for field in names(&report["anchor"]).union(&names(&report["events"][0])) {
         assert!(VERDICTS.contains(&format!("`{field}`")), "`{field}`");
     }
-    for name in names(&report["checks"][0]).iter().map(String::as_str).chain(Check::ALL.iter().map(|check| check.word())) {
+    for name in
+        names(&report["checks"][0]).iter().map(String::as_str).chain(Check::ALL.iter().map(|check| check.word()))
+    {
         assert!(VERDICTS.contains(&format!("`{name}`")), "`{name}` of the checks");
     }
 }
@@ -228,7 +247,12 @@ fn the_limits_are_the_limits_of_the_code() {
 
 #[test]
 fn every_tag_of_a_hash_is_in_the_pages() {
-    let source = [include_str!("../../src/commit.rs"), include_str!("../../src/hash.rs"), include_str!("../../src/event/run.rs")].concat();
+    let source = [
+        include_str!("../../src/commit.rs"),
+        include_str!("../../src/hash.rs"),
+        include_str!("../../src/event/run.rs"),
+    ]
+    .concat();
     let tags = source.split('"').filter(|text| text.starts_with("runproof.dev/"));
     let tags: BTreeSet<&str> = tags.map(|tag| tag.trim_end_matches("\\0")).collect();
     assert!(tags.len() >= 8, "{tags:?}");

@@ -82,7 +82,9 @@ fn reports_of_the_honest_bundles_say_what_they_cover() {
 #[test]
 fn a_finding_names_its_event_and_the_row_of_that_event_is_not_ok() {
     let trust = crate::bundles::trust(Some("trust.json"));
-    for file in ["tampered-event.bundle", "tampered-value.bundle", "dishonest-step-cost.bundle", "dishonest-time.bundle"] {
+    for file in
+        ["tampered-event.bundle", "tampered-value.bundle", "dishonest-step-cost.bundle", "dishonest-time.bundle"]
+    {
         let report = verify(&read(&format!("bundles/{file}")), &trust);
         let seq = report.decisive().and_then(|finding| finding.seq).unwrap();
         assert!(!report.events[seq as usize].ok, "{file}: event {seq}");

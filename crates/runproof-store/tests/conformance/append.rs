@@ -1,0 +1,202 @@
+//! Opening runs, and appending to them under a claim.
+
+use std::sync::Arc;
+
+use runproof_engine::admission::admit;
+use runproof_engine::decide::{Command, Context, decide};
+use runproof_engine::ports::{Append, Claim, Claimed, Fence, StoreError};
+use runproof_engine::projection;
+use runproof_engine::run::{Run, RunStatus};
+use runproof_engine::skill::Skills;
+use runproof_proof::event::{EndReason, EndStatus};
+use runproof_proof::hash::sha256;
+use runproof_store::{CommandError, Opened, Store};
+use serde_json::json;
+
+use crate::doubles::{START, block_on};
+use crate::support::*;
+
+/// What a worker writes first: that it took the run, and what follows.
+fn first_append(claimed: &Claimed, claim: Claim) -> (Append, Run) {
+    let Claimed { run, fence } = claimed;
+    let context = Context { now: START, seed: [9; 32], facts: &Skills::default() };
+    let command = Command::Claim { worker: fence.owner.clone(), epoch: fence.epoch };
+    let decision = decide(run, command, &context).unwrap();
+    let append = Append {
+        tenant: run.tenant.clone(),
+        run_id: run.id.clone(),
+        fence: fence.clone(),
+        expected_seq: run.next_seq,
+        expected_head: run.head,
+        rows: projection::changes(run, &decision.run),
+        lines: decision.lines,
+        writes: Vec::new(),
+        claim,
+    };
+    (append, decision.run)
+}
+
+/// Nothing that can be read of the run differs afterwards.
+fn writes_nothing(store: &dyn Store, append: Append) {
+    let (tenant, run_id) = (append.tenant.clone(), append.run_id.clone());
+    let read = || {
+        let mut evidence = evidence(store, &tenant, &run_id);
+        evidence.checkpoint = None; // signed a moment later by some stores
+        format!("{evidence:#?}")
+    };
+    let before = read();
+    assert_eq!(block_on(store.append(append)), Err(StoreError::Conflict(run_id.clone())));
+    assert_eq!(before, read());
+}
+
+fn endless() -> serde_json::Value {
+    plan(json!([{"id": "pay", "skill": "pay"}]))
+}
+
+pub(crate) fn runs_of_a_tenant_are_numbered_without_gaps(subject: &mut dyn Subject) {
+    let store = subject.store();
+    let number = |opened: &Opened| opened.run.header.as_ref().map(|header| header.run_no).unwrap();
+    for expected in 1..=3u64 {
+        let opened = open(store.as_ref(), TENANT, &format!("r_{expected}"), endless());
+        assert_eq!(number(&opened), expected);
+        // What is refused in between uses up no number, and another tenant counts for itself.
+        let refused = admitted(TENANT, &format!("r_{expected}"), Some(endless()));
+        assert!(block_on(store.open_run(refused, None, stamp(START))).is_err());
+        assert_eq!(number(&open(store.as_ref(), OTHER, &format!("o_{expected}"), endless())), expected);
+    }
+}
+
+pub(crate) fn a_run_of_nobody_is_not_opened(subject: &mut dyn Subject) {
+    let store = subject.store();
+    let open = |tenant: &str, agent: &str| {
+        let mut asked = request(tenant, "r_1", Some(endless()));
+        asked.agent = agent.to_owned();
+        block_on(store.open_run(admit(asked).unwrap(), None, stamp(START))).map(|opened| opened.run.id)
+    };
+    assert_eq!(open("t_9", AGENT), Err(CommandError::NoTenant("t_9".to_owned())));
+    let no_agent = CommandError::NoAgent { tenant: TENANT.to_owned(), agent: "a_9".to_owned() };
+    assert_eq!(open(TENANT, "a_9"), Err(no_agent));
+    assert_eq!(block_on(store.load_run(TENANT, "r_1")).unwrap().map(|run| run.id), None);
+    assert!(block_on(store.list_runs(None, 10)).unwrap().is_empty());
+}
+
+pub(crate) fn an_idempotency_key_makes_one_run(subject: &mut dyn Subject) {
+    let store = subject.store();
+    let open = |tenant: &str, run_id: &str, goal: &str| {
+        let mut asked = request(tenant, run_id, Some(endless()));
+        asked.goal = goal.to_owned();
+        asked.idempotency_key = Some("key-1".to_owned());
+        block_on(store.open_run(admit(asked).unwrap(), Some(WORKER.to_owned()), stamp(START)))
+    };
+    let first = open(TENANT, "r_1", "look around").unwrap();
+    assert!(!first.existing && first.fence.is_some());
+    let again = open(TENANT, "r_2", "look around").unwrap();
+    assert!(again.existing && again.fence.is_none(), "whoever asks again gets the run, and no claim on it");
+    assert_same(&first.run, &again.run);
+    let reused = CommandError::KeyReused { key: "key-1".to_owned(), run_id: "r_1".to_owned() };
+    assert_eq!(open(TENANT, "r_3", "look elsewhere").map(drop), Err(reused));
+    assert!(!open(OTHER, "r_1", "look elsewhere").unwrap().existing, "a key is the tenant's own");
+    assert_eq!(block_on(store.list_runs(Some(TENANT), 10)).unwrap().len(), 1);
+}
+
+pub(crate) fn a_run_id_is_used_once_in_a_tenant(subject: &mut dyn Subject) {
+    let store = subject.store();
+    open(store.as_ref(), TENANT, "r_1", endless());
+    let again = block_on(store.open_run(admitted(TENANT, "r_1", Some(endless())), None, stamp(START)));
+    assert_eq!(again.map(drop), Err(CommandError::Refused("run `r_1` exists already".to_owned())));
+    open(store.as_ref(), OTHER, "r_1", endless());
+}
+
+pub(crate) fn an_append_at_a_stale_head_writes_nothing(subject: &mut dyn Subject) {
+    let store = subject.store();
+    let claimed = claimed(open(store.as_ref(), TENANT, "r_1", endless()));
+    let (append, after) = first_append(&claimed, Claim::Keep);
+    writes_nothing(store.as_ref(), Append { expected_seq: append.expected_seq + 1, ..append.clone() });
+    writes_nothing(store.as_ref(), Append { expected_head: sha256(b"elsewhere"), ..append.clone() });
+    block_on(store.append(append.clone())).unwrap();
+    assert_same(&load(store.as_ref(), TENANT, "r_1"), &after);
+    writes_nothing(store.as_ref(), append);
+}
+
+pub(crate) fn an_append_under_another_claim_writes_nothing(subject: &mut dyn Subject) {
+    let store = subject.store();
+    let claimed = claimed(open(store.as_ref(), TENANT, "r_1", endless()));
+    open(store.as_ref(), OTHER, "r_1", endless());
+    let (append, _) = first_append(&claimed, Claim::Keep);
+    for (owner, epoch) in [(WORKER, 0), (WORKER, 2), ("w_2", 1)] {
+        let fence = Fence { owner: owner.to_owned(), epoch };
+        writes_nothing(store.as_ref(), Append { fence, ..append.clone() });
+    }
+    writes_nothing(store.as_ref(), Append { tenant: OTHER.to_owned(), ..append.clone() });
+    writes_nothing(store.as_ref(), Append { run_id: "r_9".to_owned(), ..append.clone() });
+    block_on(store.append(append)).unwrap();
+}
+
+pub(crate) fn an_append_after_the_claim_was_given_back_writes_nothing(subject: &mut dyn Subject) {
+    let store = subject.store();
+    for (run_id, claim) in [("r_1", Claim::Release(START)), ("r_2", Claim::Park)] {
+        let claimed = claimed(open(store.as_ref(), TENANT, run_id, endless()));
+        let (append, after) = first_append(&claimed, claim);
+        block_on(store.append(append)).unwrap();
+        let (next, _) = first_append(&Claimed { run: after, fence: Fence { epoch: 2, ..claimed.fence.clone() } }, Claim::Keep);
+        writes_nothing(store.as_ref(), Append { fence: claimed.fence.clone(), ..next.clone() });
+        let taken = block_on(store.claim_run("w_2", TENANT, run_id)).unwrap().unwrap();
+        assert_eq!(taken.fence, Fence { owner: "w_2".to_owned(), epoch: 2 });
+        writes_nothing(store.as_ref(), Append { fence: claimed.fence, ..next });
+    }
+}
+
+pub(crate) fn a_run_that_is_over_takes_nothing_more(subject: &mut dyn Subject) {
+    let store = subject.store();
+    let opened = claimed(open(store.as_ref(), TENANT, "r_1", endless()));
+    let (run, _) = Process::plain(Arc::clone(&store) as _).drive(opened.clone()).unwrap();
+    assert_eq!(run.status(), RunStatus::Ended(EndStatus::Succeeded));
+    let (append, _) = first_append(&opened, Claim::Keep);
+    writes_nothing(store.as_ref(), Append { expected_seq: run.next_seq, expected_head: run.head, ..append });
+    assert!(block_on(store.claim_run(WORKER, TENANT, "r_1")).unwrap().is_none());
+}
+
+pub(crate) fn a_run_without_a_plan_is_over_when_it_is_opened(subject: &mut dyn Subject) {
+    let store = subject.store();
+    let mut asked = request(TENANT, "r_1", None);
+    asked.goal = "fetch http://".to_owned();
+    let opened = block_on(store.open_run(admit(asked).unwrap(), Some(WORKER.to_owned()), stamp(START))).unwrap();
+    assert_eq!(opened.run.status(), RunStatus::Ended(EndStatus::Failed));
+    assert_eq!(opened.run.seal.as_ref().map(|(seal, _)| seal.reason), Some(EndReason::PlannerFailed));
+    assert_eq!(opened.fence, None);
+    assert!(block_on(store.claim(WORKER, u64::MAX >> 1, 10)).unwrap().is_empty());
+    assert_rows(&evidence(store.as_ref(), TENANT, "r_1"), &opened.run);
+}
+
+pub(crate) fn writes_of_a_skill_come_with_its_outcome(subject: &mut dyn Subject) {
+    let store = subject.store();
+    for (run_id, version) in [("r_1", 1), ("r_2", 2)] {
+        driven(&store, TENANT, run_id, plan(json!([{"id": "note", "skill": "note"}])));
+        assert_eq!(subject.value(TENANT, "noted"), Some((r#"{"by":"note"}"#.to_owned(), version)));
+    }
+    assert_eq!(subject.value(OTHER, "noted"), None, "keys are the tenant's own");
+}
+
+pub(crate) fn many_at_once_are_all_written(subject: &mut dyn Subject) {
+    let store = subject.store();
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let store = Arc::clone(&store);
+            scope.spawn(move || {
+                for count in 0..6 {
+                    let tenant = if count % 2 == 0 { TENANT } else { OTHER };
+                    let (run, _) = driven(&store, tenant, &format!("r_{thread}_{count}"), mixed_plan());
+                    assert_eq!(run.status(), RunStatus::Ended(EndStatus::Succeeded));
+                }
+            });
+        }
+    });
+    for tenant in [TENANT, OTHER] {
+        let runs = block_on(store.list_runs(Some(tenant), 100)).unwrap();
+        let mut numbers: Vec<u64> = runs.iter().map(|run| run.run_no.unwrap()).collect();
+        numbers.sort_unstable();
+        assert_eq!(numbers, (1..=24).collect::<Vec<_>>());
+        assert!(runs.iter().all(|run| run.status == "succeeded"));
+    }
+    assert_eq!(subject.value(TENANT, "noted").map(|(_, version)| version), Some(24));
+}
