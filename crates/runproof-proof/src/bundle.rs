@@ -85,6 +85,8 @@ pub struct Record {
 pub struct Consistency {
     /// RFC 6962 section 2.1.2.
     pub hashes: Vec<Hash>,
+    /// Root at the older size.
+    pub root: Hash,
     /// The older size.
     pub since: u64,
 }
@@ -191,13 +193,20 @@ impl Bundle {
         if header.events > MAX_RUN_EVENTS || header.records > MAX_RECORDS {
             return Err(lines.wrong(format!("at most {MAX_RUN_EVENTS} events and {MAX_RECORDS} records are allowed")));
         }
+        if header.since.is_some() && !header.anchored {
+            return Err(lines.wrong("`since` without an inclusion proof"));
+        }
         let mut entries = Vec::new();
         for _ in 0..header.events {
             entries.push(parse_entry(&mut lines)?);
         }
-        let mut records = Vec::new();
+        let mut records: Vec<Record> = Vec::new();
         for _ in 0..header.records {
-            records.push(parse_record(&mut lines)?);
+            let record = parse_record(&mut lines)?;
+            if records.last().is_some_and(|last| last.index >= record.index) {
+                return Err(lines.wrong("records are not in order of their index"));
+            }
+            records.push(record);
         }
         let consistency = parse_consistency(&mut lines, header.since)?;
         let anchor = if header.anchored {

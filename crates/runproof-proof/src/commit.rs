@@ -28,7 +28,7 @@ const ROOT_SALT: &[u8] = b"runproof.dev/root-salt/v1\0";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Division {
-    /// An object of at most [`MAX_MEMBERS`] members: one hash for each, in canonical order of names.
+    /// An object of 1 to [`MAX_MEMBERS`] members: one hash for each, in canonical order of names.
     Members,
     /// Anything else: one hash.
     Whole,
@@ -36,13 +36,33 @@ pub enum Division {
 
 /// What an event says of a value that it does not show.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "Wire")]
 pub struct Commitment {
     /// How the value is divided.
     #[serde(rename = "as")]
     pub division: Division,
     /// One hash for each part.
     pub macs: Vec<Hash>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wire {
+    #[serde(rename = "as")]
+    division: Division,
+    macs: Vec<Hash>,
+}
+
+impl TryFrom<Wire> for Commitment {
+    type Error = &'static str;
+
+    fn try_from(wire: Wire) -> Result<Self, Self::Error> {
+        match wire.division {
+            Division::Whole if wire.macs.len() != 1 => Err("a whole value has exactly one hash"),
+            Division::Members if !(1..=MAX_MEMBERS).contains(&wire.macs.len()) => Err("a value has 1 to 64 parts"),
+            Division::Whole | Division::Members => Ok(Self { division: wire.division, macs: wire.macs }),
+        }
+    }
 }
 
 /// One part of a value, as it is committed and as it is shown.
@@ -63,7 +83,7 @@ pub struct Part {
 pub fn parts(value: &Value) -> Result<(Division, Vec<Part>), NotCanonical> {
     let too_large = NotCanonical { at: 0, problem: "value larger than 16 MiB" };
     if let Value::Object(members) = value
-        && members.len() <= MAX_MEMBERS
+        && (1..=MAX_MEMBERS).contains(&members.len())
     {
         let mut names: Vec<&String> = members.keys().collect();
         names.sort_by(|a, b| a.encode_utf16().cmp(b.encode_utf16()));

@@ -253,8 +253,11 @@ impl Event {
                 Some(_) | None => envelope(error),
             }
         })?;
-        if wire.v != VERSION {
+        if wire.v > VERSION {
             return Err(EventError::Version(wire.v));
+        }
+        if wire.v < VERSION {
+            return Err(EventError::Envelope(format!("there is no version {}", wire.v)));
         }
         let stream = Stream::parse(&wire.stream)
             .ok_or_else(|| EventError::Envelope("`stream` is not run/<id>, tenant/<id> or log".to_owned()))?;

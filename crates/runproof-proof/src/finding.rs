@@ -67,6 +67,8 @@ pub enum Verdict {
     Unpinned,
     /// Something is missing that no record explains.
     Incomplete,
+    /// Needs a newer verifier, or there is nothing to verify.
+    Unsupported,
     /// The key is wrong, retired or revoked.
     KeyInvalid,
     /// Older than what the verifier has seen.
@@ -75,8 +77,6 @@ pub enum Verdict {
     Forked,
     /// Changed after it was recorded.
     Tampered,
-    /// Needs a newer verifier, or there is nothing to verify.
-    Unsupported,
     /// Cannot be read.
     Malformed,
 }
@@ -89,11 +89,11 @@ impl Verdict {
         Self::Unanchored,
         Self::Unpinned,
         Self::Incomplete,
+        Self::Unsupported,
         Self::KeyInvalid,
         Self::RolledBack,
         Self::Forked,
         Self::Tampered,
-        Self::Unsupported,
         Self::Malformed,
     ];
 
@@ -194,6 +194,7 @@ codes! {
     RunNoSteps "run.no_steps" Structure Unsupported "No steps to verify" "wait until the run has settled a step or is over";
     InclusionProof "inclusion.proof" Inclusion Tampered "the run's last event is not where the log says" "the event, its index or the tree was changed";
     InclusionRecord "inclusion.record" Inclusion Tampered "a record of the tenant is not where the log says" "the record was made elsewhere";
+    InclusionConsistency "inclusion.consistency" Inclusion Tampered "the consistency proof does not lead to the checkpoint" "ask for the file again; the proof was changed or damaged, which is no sign of a fork";
     CheckpointMissing "checkpoint.missing" Checkpoint Unanchored "no checkpoint covers the run yet" "wait a moment and export again; with no worker running, any runproof command of the operator signs one";
     CheckpointUnpinned "checkpoint.unpinned" Checkpoint Unpinned "you supplied no key" "get the log's key from somewhere that the author of this file does not control, and pass it with --key or --trust";
     CheckpointSignature "checkpoint.signature" Checkpoint Tampered "the signature does not fit the checkpoint" "the checkpoint was changed after it was signed";

@@ -210,6 +210,12 @@ impl Note {
         if signatures.len() > MAX_SIGNATURES {
             return Err(NoteError::Note("more than 16 signatures"));
         }
+        let repeats = |(index, one): (usize, &Signature)| {
+            signatures[..index].iter().any(|other| (&other.name, other.id) == (&one.name, one.id))
+        };
+        if signatures.iter().enumerate().any(repeats) {
+            return Err(NoteError::Note("two signatures by one key"));
+        }
         Ok(Self { text: text.to_owned(), signatures })
     }
 }

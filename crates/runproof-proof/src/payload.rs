@@ -48,9 +48,17 @@ pub struct ShownPart {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Wire {
+    #[serde(default, deserialize_with = "present")]
     parts: Option<BTreeMap<String, Vec<ShownPart>>>,
+    #[serde(default, deserialize_with = "present")]
     seed: Option<Hash>,
+    #[serde(default, deserialize_with = "present")]
     values: Option<BTreeMap<String, Value>>,
+}
+
+/// A member that is there has a value: `null` would be a second spelling of its absence.
+fn present<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
 }
 
 /// A place where a payload does not match its commitment.
@@ -93,6 +101,9 @@ impl Payload {
         let wire: Wire = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
         match (wire.seed, wire.values, wire.parts) {
             (Some(seed), Some(values), None) => Ok(Self::Whole { seed, values }),
+            (None, None, Some(parts)) if parts.values().any(Vec::is_empty) => {
+                Err("a field of which nothing is shown is left out".to_owned())
+            }
             (None, None, Some(parts)) => Ok(Self::Parts(parts)),
             _ => Err("payload needs either `seed` and `values`, or `parts`".to_owned()),
         }
@@ -106,9 +117,12 @@ impl Payload {
         match self {
             Self::Whole { seed, values } => {
                 let mut out = format!("{{\"seed\":\"{seed}\",\"values\":{{").into_bytes();
-                for (index, (name, value)) in values.iter().enumerate() {
-                    let comma = if index > 0 { "," } else { "" };
-                    out.extend_from_slice(format!("{comma}\"{name}\":").as_bytes());
+                let mut values: Vec<(&String, &Value)> = values.iter().collect();
+                values.sort_by(|(a, _), (b, _)| a.encode_utf16().cmp(b.encode_utf16()));
+                for (index, (name, value)) in values.into_iter().enumerate() {
+                    out.extend_from_slice(if index > 0 { b"," } else { b"" });
+                    out.extend_from_slice(&canonical::to_bytes(&Value::from(name.as_str()))?);
+                    out.push(b':');
                     out.extend_from_slice(&canonical::to_bytes(value)?);
                 }
                 out.extend_from_slice(b"}}");
@@ -234,7 +248,13 @@ fn open_parts(
 ) {
     let before = wrong.len();
     let mut next = 0;
+    let mut previous: Option<&str> = None;
     for part in shown {
+        let ascends = previous.is_none_or(|previous| previous.encode_utf16().lt(part.name.encode_utf16()));
+        if commitment.division == Division::Members && !ascends {
+            return wrong.push(mismatch(field, "names in canonical order", &part.name));
+        }
+        previous = Some(&part.name);
         let Some(expected) = commitment.macs.get(part.index as usize).filter(|_| part.index >= next) else {
             return wrong.push(mismatch(field, "parts in order, within the commitment", format!("part {}", part.index)));
         };

@@ -191,8 +191,13 @@ pub struct Report {
     pub evidence: EvidenceClass,
     /// Attempts that a person resolved.
     pub resolved: u64,
+    /// Findings beyond [`MAX_FINDINGS`], counted only.
+    pub omitted: u64,
     done: Vec<(Check, bool)>,
 }
+
+/// Most findings that a report lists.
+pub const MAX_FINDINGS: usize = 1000;
 
 /// The digest of the first system: SHA-256 over the run id followed by `{index}:{skill}:{status}` of each step, with
 /// nothing in between. Kept so that people who hold an old report can check the number in it; it proves nothing.
@@ -219,18 +224,25 @@ impl Report {
             legacy_root_hash: None,
             evidence: EvidenceClass::Executed,
             resolved: 0,
+            omitted: 0,
             done: Vec::new(),
         }
     }
 
     /// Records that a check was made, with what it found.
     pub fn find(&mut self, check: Check, findings: impl IntoIterator<Item = Finding>) {
-        let before = self.findings.len();
-        self.findings.extend(findings);
-        let passed = self.findings.len() == before;
-        for finding in &self.findings[before..] {
-            if let Some(row) = self.events.iter_mut().find(|row| finding.seq == Some(row.seq)) {
+        let mut passed = true;
+        for finding in findings {
+            passed = false;
+            if let Some(row) = finding.seq.and_then(|seq| self.events.get_mut(seq as usize)) {
                 row.ok = false;
+            }
+            // A hostile file may give millions: beyond the limit they are counted, and kept only if they are worse.
+            let worst = self.findings.iter().rev().take(1).map(|finding| finding.code.verdict()).max();
+            if self.findings.len() < MAX_FINDINGS || worst < Some(finding.code.verdict()) {
+                self.findings.push(finding);
+            } else {
+                self.omitted += 1;
             }
         }
         match self.done.iter_mut().find(|(done, _)| *done == check) {
@@ -332,6 +344,7 @@ impl Report {
             "resolved": self.resolved,
             "trust": self.trust,
             "findings": self.findings,
+            "findings_omitted": self.omitted,
             "checks": self.checks(),
             "covers": self.covers(),
             "does_not_show": self.does_not_show(),

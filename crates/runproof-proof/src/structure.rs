@@ -5,7 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::event::{AttemptOutcome, Body, Event, EvidenceClass, Resolution, RunSealed, StepSettled, StepStatus};
+use crate::event::{
+    AttemptOutcome, Body, EffectClass, ErrorCategory, Event, EvidenceClass, Resolution, RunSealed, StepSettled, StepStatus,
+};
 use crate::finding::{Code, Finding};
 use crate::hash::Hash;
 use crate::merkle::Frontier;
@@ -33,6 +35,8 @@ pub struct Walk {
 struct Step {
     intended: u32,
     open: bool,
+    /// The last attempt could leave an effect behind.
+    lasting: bool,
     last: Option<AttemptOutcome>,
     resolution: Option<Resolution>,
     settled: bool,
@@ -98,10 +102,11 @@ impl Walker<'_> {
             }
             Body::StepIntended(body) => {
                 let step = self.steps.entry((body.step_id.clone(), body.item.clone())).or_default();
-                let allowed = !step.open && !step.settled && body.attempt == step.intended + 1;
-                let expected = step.intended + 1;
+                let expected = u64::from(step.intended) + 1;
+                let allowed = !step.open && !step.settled && u64::from(body.attempt) == expected;
                 step.intended = body.attempt;
                 step.open = true;
+                step.lasting = !matches!(body.effect, EffectClass::Pure | EffectClass::Read | EffectClass::Transactional);
                 step.resolution = None;
                 if !allowed {
                     self.find(Code::StructureOrder, event, "body.attempt", expected, body.attempt);
@@ -123,7 +128,8 @@ impl Walker<'_> {
             Body::StepResolved(body) => {
                 self.walk.resolved += 1;
                 let step = self.steps.entry((body.step_id.clone(), body.item.clone())).or_default();
-                let allowed = step.last == Some(AttemptOutcome::Unknown) && !step.settled && step.resolution.is_none();
+                let unknown = step.last == Some(AttemptOutcome::Unknown) && step.resolution.is_none();
+                let allowed = unknown && !step.open && !step.settled && body.attempt == step.intended;
                 step.resolution = Some(body.resolution);
                 if !allowed {
                     self.find(Code::StructureOrder, event, "body.step_id", "a step whose outcome is unknown", &body.step_id);
@@ -189,6 +195,8 @@ impl Walker<'_> {
             }
             (Some(AttemptOutcome::Unknown), None) | (None, None) => None,
         };
+        // The plan let the run go on without anybody knowing whether the effect happened: that stays said.
+        let ambiguous = step.lasting && step.last == Some(AttemptOutcome::Unknown) && step.resolution.is_none();
         step.settled = true;
         if !allowed {
             self.find(Code::StructureOrder, event, "body.step_id", "a step that can settle", &body.step_id);
@@ -206,7 +214,13 @@ impl Walker<'_> {
         }
         if body.status == StepStatus::Unknown {
             self.unknown += 1;
-            self.find(Code::OutcomeUnknown, event, "body.status", "success or failure", body.status);
+        }
+        if body.status == StepStatus::Unknown || ambiguous {
+            self.find(Code::OutcomeUnknown, event, "body.status", "an outcome that somebody knows", body.status);
+        }
+        let category = body.category.as_str();
+        if !matches!(category, "execution" | "skipped") && ErrorCategory::parse(category).is_none() {
+            self.find(Code::StructureOrder, event, "body.category", "execution, skipped or a kind of failure", category);
         }
     }
 

@@ -3,7 +3,9 @@
 //! Runs every check that can be run and reports them all; the worst finding gives the verdict. Decisions are re-run by
 //! `replay` in `runproof-engine`, whose findings are added to the same report.
 
-use crate::bundle::{Anchor, Bundle, BundleError, Entry, Record};
+use std::collections::BTreeSet;
+
+use crate::bundle::{Anchor, Bundle, BundleError, Consistency, Entry, Record};
 use crate::checkpoint::Checkpoint;
 use crate::event::{Body, Event, Stream};
 use crate::finding::{Code, Finding};
@@ -35,6 +37,7 @@ fn unreadable(trust: &Trust, code: Code, place: &str, problem: String) -> Report
 pub fn examine(bundle: &Bundle, trust: &Trust) -> Report {
     let header = &bundle.header;
     let mut report = Report::new(&header.tenant, &header.run_id, trust);
+    report.events = bundle.entries.iter().map(|entry| EventRow::new(&entry.event, entry.leaf)).collect();
     report.find(Check::Bytes, []);
     report.find(Check::Chain, chain(bundle));
     let events: Vec<&Event> = bundle.entries.iter().map(|entry| &entry.event).collect();
@@ -102,17 +105,19 @@ fn chain(bundle: &Bundle) -> Vec<Finding> {
 fn payloads(bundle: &Bundle, report: &mut Report) {
     let run_id = &bundle.header.run_id;
     let mut findings = Vec::new();
-    for entry in &bundle.entries {
+    let erased = erased(bundle);
+    for (entry, row) in bundle.entries.iter().zip(&mut report.events) {
         let event = &entry.event;
-        let mut row = EventRow::new(event, entry.leaf);
         match entry.payload.as_ref().map(|payload| payload.open(&event.commitments())) {
             Some(Ok(Opened { shown, withheld, .. })) => {
                 row.shown = shown;
                 row.withheld = withheld.len() as u64;
-                row.erased = withheld.iter().filter(|part| is_erased(bundle, event.seq, part)).count() as u64;
+                let is_erased = |(field, index): &&(String, u32)| {
+                    [None, Some(*index)].iter().any(|index| erased.contains(&(event.seq, field, *index)))
+                };
+                row.erased = withheld.iter().filter(is_erased).count() as u64;
             }
             Some(Err(mismatches)) => {
-                row.ok = false;
                 findings.extend(mismatches.into_iter().map(|mismatch| {
                     let place = format!("payload.{}", mismatch.path);
                     Finding::new(Code::PayloadMismatch, run_id, place).at(event.seq).differs(mismatch.expected, mismatch.got)
@@ -120,19 +125,21 @@ fn payloads(bundle: &Bundle, report: &mut Report) {
             }
             None => {}
         }
-        report.events.push(row);
     }
     report.find(Check::Payload, findings);
 }
 
-fn is_erased(bundle: &Bundle, seq: u64, (field, index): &(String, u32)) -> bool {
-    bundle.records.iter().any(|record| {
-        let Body::TenantValueErased(body) = &record.event.body else { return false };
-        body.run_id == bundle.header.run_id
-            && body.seq == seq
-            && body.field == *field
-            && body.index.is_none_or(|erased| erased == *index)
-    })
+/// Parts of this run's values that a record says were erased; no index means all parts.
+fn erased(bundle: &Bundle) -> BTreeSet<(u64, &str, Option<u32>)> {
+    let mut parts = BTreeSet::new();
+    for record in &bundle.records {
+        if let Body::TenantValueErased(body) = &record.event.body
+            && body.run_id == bundle.header.run_id
+        {
+            parts.insert((body.seq, body.field.as_str(), body.index));
+        }
+    }
+    parts
 }
 
 /// Everything that depends on a checkpoint.
@@ -151,6 +158,12 @@ fn anchored(bundle: &Bundle, anchor: &Anchor, trust: &Trust, report: &mut Report
     for record in &bundle.records {
         inclusion.extend(check_record(bundle, record, checkpoint));
     }
+    if let Some(Consistency { since, root, hashes }) = &bundle.consistency
+        && !merkle::verify_consistency(*since, root, checkpoint.size, &checkpoint.root, hashes)
+    {
+        let finding = Finding::new(Code::InclusionConsistency, run_id, "consistency");
+        inclusion.push(finding.differs(format!("a proof from {since} to {} leaves", checkpoint.size), "another"));
+    }
     report.find(Check::Inclusion, inclusion);
     if checkpoint.origin != bundle.header.log {
         let finding = Finding::new(Code::CheckpointOrigin, run_id, "checkpoint.origin");
@@ -159,7 +172,10 @@ fn anchored(bundle: &Bundle, anchor: &Anchor, trust: &Trust, report: &mut Report
     let findings = signatures(run_id, anchor, trust);
     let signed = findings.is_empty();
     report.find(Check::Checkpoint, findings);
-    report.find(Check::Heads, heads(bundle, checkpoint, trust));
+    // A checkpoint that the log's key did not sign says nothing about what the log did.
+    if signed && checkpoint.origin == bundle.header.log && !trust.heads.is_empty() {
+        report.find(Check::Heads, heads(bundle, checkpoint, trust));
+    }
     report.anchor = AnchorReport {
         level: if signed { "checkpoint" } else { "none" },
         origin: Some(checkpoint.origin.clone()),
@@ -173,7 +189,8 @@ fn check_record(bundle: &Bundle, record: &Record, checkpoint: &Checkpoint) -> Op
     let run_id = &bundle.header.run_id;
     let place = format!("record {}", record.index);
     let stream = Stream::Tenant(bundle.header.tenant.clone());
-    if record.event.stream != stream || record.event.log != bundle.header.log {
+    let tenant = record.event.tenant.as_deref();
+    if record.event.stream != stream || record.event.log != bundle.header.log || tenant != Some(&bundle.header.tenant) {
         let finding = Finding::new(Code::ChainIdentity, run_id, place);
         return Some(finding.differs(stream.name(), record.event.stream.name()));
     }
@@ -230,14 +247,14 @@ fn compare_head(bundle: &Bundle, checkpoint: &Checkpoint, head: &Checkpoint) -> 
     if known > size {
         return Some(find(Code::HeadOlder).differs(format!("at least {known} leaves"), format!("{size} leaves")));
     }
-    let proof = bundle.consistency.as_ref().filter(|consistency| consistency.since == known);
-    let hashes = match proof {
-        Some(consistency) => consistency.hashes.as_slice(),
-        None if known == size => &[],
+    let since = bundle.consistency.as_ref().filter(|consistency| consistency.since == known);
+    let root = match since {
+        _ if known == size => checkpoint.root,
+        Some(consistency) => consistency.root,
         None => return Some(find(Code::HeadNotCompared).differs(format!("a proof from {known} leaves"), "none")),
     };
-    if merkle::verify_consistency(known, &head.root, size, &checkpoint.root, hashes) {
+    if root == head.root {
         return None;
     }
-    Some(find(Code::HeadForked).differs(format!("{} at {known}", head.root), format!("{} at {size}", checkpoint.root)))
+    Some(find(Code::HeadForked).differs(format!("{} at {known} leaves", head.root), format!("{root} at {known} leaves")))
 }

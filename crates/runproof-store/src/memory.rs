@@ -322,6 +322,9 @@ impl State {
             ("erased_at", Cell::Text(at)),
         ];
         let row = Row { table: "erasures", key: &["seq", "field", "part_index"], cells };
+        // `runs` has the only copies of values outside the payloads: an erased value must not stay there.
+        let run = self.load(tenant, run_id)?.as_ref().map(projection::run_row);
+        self.write_rows(&(tenant.to_owned(), run_id.to_owned()), &RowChanges { run, ..RowChanges::default() });
         self.rows.entry((tenant.to_owned(), run_id.to_owned())).or_default().push(row);
         Ok(())
     }

@@ -2,6 +2,8 @@
 //!
 //! The judging is in `runproof-proof` (evidence) and `runproof-engine` (decisions, rows); this puts them together.
 
+mod columns;
+
 use std::collections::BTreeMap;
 
 use runproof_engine::audit;
@@ -33,6 +35,8 @@ pub struct Proof {
 struct Placed {
     entry: Entry,
     leaf_index: u64,
+    /// Key of the row that holds it.
+    first_leaf: u64,
 }
 
 /// Proves a run. `None` when the tenant has no such run. `since` asks for a consistency proof from that tree size.
@@ -42,23 +46,63 @@ struct Placed {
 pub async fn prove(store: &dyn Store, tenant: &str, run_id: &str, trust: &Trust, since: Option<u64>) -> Result<Option<Proof>, StoreError> {
     let evidence = store.evidence(tenant, run_id).await?;
     let mut findings = Vec::new();
-    let placed = read(run_id, &evidence.transitions, (tenant, &format!("run/{run_id}")), &mut findings);
-    let tenant_stream = format!("tenant/{tenant}");
-    let mut ignored = Vec::new(); // other runs' trouble in the tenant's stream is theirs
-    let tenant_events = read(run_id, &evidence.tenant_transitions, (tenant, &tenant_stream), &mut ignored);
+    let placed = read(run_id, &evidence.transitions, (tenant, &format!("run/{run_id}")), 0, &mut findings);
+    let (ours, others) = tenant_events(&evidence, tenant, run_id);
     if evidence.transitions.is_empty() {
-        return Ok(without_events(&evidence, &tenant_events, tenant, run_id, trust));
+        return Ok(without_events(&evidence, &ours.placed, tenant, run_id, trust));
     }
-    check_leaves(store, run_id, &placed, &mut findings).await?;
-    let ours = tenant_events.iter().filter(|placed| concerns(&placed.entry.event, run_id)).collect::<Vec<_>>();
-    check_opened(store, run_id, &placed, &ours, &mut findings).await?;
-    let bundle = build(store, &evidence, tenant, run_id, placed, &ours, since.or(known_size(trust, &evidence))).await?;
+    findings.extend(columns::missing_end(&evidence, &placed, tenant, run_id));
+    let checkpoint = checkpoint(&evidence);
+    let signed = checkpoint.as_ref().map(|(_, checkpoint)| checkpoint);
+    findings.extend(columns::leaves(store, run_id, &placed, signed).await?);
+    findings.extend(columns::leaves(store, run_id, &ours.placed, signed).await?);
+    let opened = check_opened(run_id, &placed, &ours.placed);
+    if opened.is_some() {
+        // The number was given out in a row that can no longer be read as such: any that is not sound may be it.
+        findings.extend(others.findings);
+        findings.extend(columns::leaves(store, run_id, &others.placed, signed).await?);
+    }
+    findings.extend(ours.findings);
+    findings.extend(opened);
+    findings.extend(columns::payloads(run_id, &placed, &ours.placed));
+    let size = since.or(known_size(trust, &evidence));
+    let bundle = build(store, &evidence, tenant, run_id, placed, &ours.placed, checkpoint.as_ref(), size).await?;
     let mut report = examine(&bundle, trust);
     replay::check(&bundle, &mut report);
-    findings.extend(unexplained(&report, run_id));
-    findings.extend(rows(&evidence, &bundle, &ours, tenant, run_id));
+    findings.extend(columns::ledger(store, &evidence, &bundle, &report).await?);
+    findings.extend(rows(&evidence, &bundle, &ours.placed, tenant, run_id));
     report.find(Check::Rows, findings);
     Ok(Some(Proof { report, bundle: Some(bundle) }))
+}
+
+/// Some events of a stream, with what is wrong with their rows.
+#[derive(Default)]
+struct Events {
+    placed: Vec<Placed>,
+    findings: Vec<Finding>,
+}
+
+/// The events of the tenant's stream: those about this run, and the others, whose trouble is theirs.
+fn tenant_events(evidence: &Evidence, tenant: &str, run_id: &str) -> (Events, Events) {
+    let stream = format!("tenant/{tenant}");
+    let (mut ours, mut others) = (Events::default(), Events::default());
+    for row in &evidence.tenant_transitions {
+        let mut findings = Vec::new();
+        let first = row.events.split('\n').next().unwrap_or_default();
+        let seq = Event::decode(first.as_bytes()).map_or(row.first_seq, |event| event.seq);
+        let placed = read(run_id, std::slice::from_ref(row), (tenant, &stream), seq, &mut findings);
+        let side = if placed.iter().any(|placed| concerns(&placed.entry.event, run_id)) { &mut ours } else { &mut others };
+        side.placed.extend(placed);
+        side.findings.extend(findings);
+    }
+    (ours, others)
+}
+
+/// The newest checkpoint, as text and as what it says.
+fn checkpoint(evidence: &Evidence) -> Option<(String, Checkpoint)> {
+    let note = evidence.checkpoint.as_ref()?;
+    let parsed = Note::parse(note.as_bytes()).ok()?;
+    Some((note.clone(), Checkpoint::parse(&parsed.text).ok()?))
 }
 
 /// The size of the head that the trust brings, so that the proof can show that the log grew from it.
@@ -96,9 +140,8 @@ fn concerns(event: &Event, run_id: &str) -> bool {
 }
 
 /// Reads the rows of a stream into events; every column has to agree with the events in the row.
-fn read(run_id: &str, transitions: &[TransitionRow], (tenant, stream): (&str, &str), findings: &mut Vec<Finding>) -> Vec<Placed> {
+fn read(run_id: &str, transitions: &[TransitionRow], (tenant, stream): (&str, &str), mut seq: u64, findings: &mut Vec<Finding>) -> Vec<Placed> {
     let mut placed = Vec::new();
-    let mut seq = 0;
     for row in transitions {
         let place = |column: &str| format!("transitions.{column}[first_leaf={}]", row.first_leaf);
         let mut find = |column: &str, expected: &dyn ToString, got: &dyn ToString| {
@@ -112,7 +155,11 @@ fn read(run_id: &str, transitions: &[TransitionRow], (tenant, stream): (&str, &s
         }
         if row.first_seq != seq {
             find("first_seq", &seq, &row.first_seq);
+            findings.extend(columns::missing_before(run_id, row, stream, seq));
         }
+        let mut find = |column: &str, expected: &dyn ToString, got: &dyn ToString| {
+            findings.push(Finding::new(Code::RowChanged, run_id, place(column)).differs(expected.to_string(), got.to_string()));
+        };
         let lines: Vec<&str> = row.events.split('\n').collect();
         if lines.len() as u64 != row.event_count {
             find("event_count", &lines.len(), &row.event_count);
@@ -125,9 +172,14 @@ fn read(run_id: &str, transitions: &[TransitionRow], (tenant, stream): (&str, &s
             let bytes = line.as_bytes();
             let payload = payloads.get(index).copied().unwrap_or_default();
             match entry(bytes, payload.as_bytes()) {
-                Ok(entry) => placed.push(Placed { entry, leaf_index: row.first_leaf + index as u64 }),
+                Ok(entry) => {
+                    if entry.payload.is_some() && payload.is_empty() {
+                        find("payloads", &"a payload", &"none");
+                    }
+                    placed.push(Placed { entry, leaf_index: row.first_leaf.saturating_add(index as u64), first_leaf: row.first_leaf });
+                }
                 Err((column, problem)) => {
-                    let finding = Finding::new(Code::EventMalformed, run_id, place(column)).at(row.first_seq + index as u64);
+                    let finding = Finding::new(Code::EventMalformed, run_id, place(column)).at(seq + index as u64);
                     findings.push(finding.differs("what was recorded", problem));
                 }
             }
@@ -149,27 +201,8 @@ fn entry(bytes: &[u8], payload: &[u8]) -> Result<Entry, (&'static str, String)> 
     Ok(Entry { bytes: bytes.to_vec(), event, leaf: leaf(bytes), payload })
 }
 
-/// Every event has to be the leaf that the ledger has at its place.
-async fn check_leaves(store: &dyn Store, run_id: &str, placed: &[Placed], findings: &mut Vec<Finding>) -> Result<(), StoreError> {
-    for item in placed {
-        let range = Range { start: item.leaf_index, end: item.leaf_index + 1 };
-        let got = match store.subtree_roots(vec![range]).await {
-            Ok(roots) => roots.first().copied(),
-            Err(StoreError::Corrupt { .. }) => None,
-            Err(error) => return Err(error),
-        };
-        if got != Some(item.entry.leaf) {
-            let seq = item.entry.event.seq;
-            let place = format!("transitions.first_leaf or events[leaf {}]", item.leaf_index);
-            let got = got.map_or("no such leaf".to_owned(), |hash| hash.hex());
-            findings.push(Finding::new(Code::RowChanged, run_id, place).at(seq).differs(got, item.entry.leaf));
-        }
-    }
-    Ok(())
-}
-
-/// The tenant's stream has to have given out this run's number.
-async fn check_opened(store: &dyn Store, run_id: &str, placed: &[Placed], ours: &[&Placed], findings: &mut Vec<Finding>) -> Result<(), StoreError> {
+/// The tenant's stream has to have given out this run's number, once.
+fn check_opened(run_id: &str, placed: &[Placed], ours: &[Placed]) -> Option<Finding> {
     let number = placed.first().and_then(|placed| {
         let Body::RunCreated(body) = &placed.entry.event.body else { return None };
         Some(body.run_no)
@@ -179,31 +212,26 @@ async fn check_opened(store: &dyn Store, run_id: &str, placed: &[Placed], ours: 
         Some(body.run_no)
     });
     let opened: Vec<u64> = numbers.collect();
-    if opened.len() != 1 || number != opened.first().copied() {
-        let finding = Finding::new(Code::ChainIdentity, run_id, "transitions[tenant.run_opened].run_no");
-        findings.push(finding.differs(format!("{:?}", number.unwrap_or_default()), format!("{opened:?}")));
+    if opened.len() == 1 && number == opened.first().copied() {
+        return None;
     }
-    for item in ours {
-        check_leaves(store, run_id, std::slice::from_ref(*item), findings).await?;
-    }
-    Ok(())
+    let finding = Finding::new(Code::ChainIdentity, run_id, "transitions[tenant.run_opened].run_no");
+    Some(finding.differs(number.map_or("no number".to_owned(), |number| number.to_string()), format!("{opened:?}")))
 }
 
+#[expect(clippy::too_many_arguments, reason = "the parts of one file; a struct would only repeat its fields")]
 async fn build(
     store: &dyn Store,
     evidence: &Evidence,
     tenant: &str,
     run_id: &str,
     placed: Vec<Placed>,
-    ours: &[&Placed],
+    ours: &[Placed],
+    checkpoint: Option<&(String, Checkpoint)>,
     since: Option<u64>,
 ) -> Result<Bundle, StoreError> {
-    let checkpoint = evidence.checkpoint.as_ref().and_then(|note| {
-        let parsed = Note::parse(note.as_bytes()).ok()?;
-        Some((note.clone(), Checkpoint::parse(&parsed.text).ok()?))
-    });
     let last = placed.last().map(|placed| placed.leaf_index);
-    let covered = |index: u64| checkpoint.as_ref().filter(|(_, checkpoint)| index < checkpoint.size);
+    let covered = |index: u64| checkpoint.filter(|(_, checkpoint)| index < checkpoint.size);
     let mut anchor = None;
     if let Some(index) = last
         && let Some((note, checkpoint)) = covered(index)
@@ -246,26 +274,19 @@ async fn inclusion(store: &dyn Store, index: u64, size: u64) -> Result<Vec<Hash>
 
 async fn consistency(store: &dyn Store, since: u64, size: u64) -> Result<Option<Consistency>, StoreError> {
     let Some(ranges) = merkle::consistency_ranges(since, size) else { return Ok(None) };
-    match store.subtree_roots(ranges).await {
-        Ok(hashes) => Ok(Some(Consistency { hashes, since })),
+    let proof = async {
+        let hashes = store.subtree_roots(ranges).await?;
+        let roots = store.subtree_roots(vec![Range { start: 0, end: since }]).await?;
+        Ok(roots.first().map(|root| Consistency { hashes, root: *root, since }))
+    };
+    match proof.await {
         Err(StoreError::Corrupt { .. }) => Ok(None),
-        Err(error) => Err(error),
+        proof => proof,
     }
 }
 
-/// In the database nothing may be withheld without an erasure record.
-fn unexplained(report: &Report, run_id: &str) -> Vec<Finding> {
-    let unexplained = report.events.iter().filter(|row| row.withheld > row.erased);
-    unexplained
-        .map(|row| {
-            let finding = Finding::new(Code::PayloadErased, run_id, "transitions.payloads").at(row.seq);
-            finding.differs(format!("{} values", row.shown + row.withheld - row.erased), row.shown)
-        })
-        .collect()
-}
-
 /// Compares every table with the rows that the events call for.
-fn rows(evidence: &Evidence, bundle: &Bundle, ours: &[&Placed], tenant: &str, run_id: &str) -> Vec<Finding> {
+fn rows(evidence: &Evidence, bundle: &Bundle, ours: &[Placed], tenant: &str, run_id: &str) -> Vec<Finding> {
     let Ok(Some(run)) = refold(evidence, tenant, run_id, bundle) else {
         // The events do not fold: other checks say where. Without a run there is nothing to compare rows with.
         return Vec::new();

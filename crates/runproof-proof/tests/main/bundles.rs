@@ -219,6 +219,10 @@ fn honest_cases() -> Vec<Case> {
     });
     let mut planner_failed = runs::ledger();
     runs::planner_failed(&mut planner_failed);
+    let mut empty = runs::ledger();
+    let mut run = Run::create(&mut empty, TENANT, RUN, json!({}));
+    run.step("ping", 0, &[attempt(json!({}), AttemptOutcome::Done, json!({}))]);
+    run.seal(EndStatus::Succeeded, EndReason::PlanCompleted);
     let mut resolved = runs::ledger();
     runs::unknown(&mut resolved, Some(Resolution::Done));
     vec![
@@ -233,6 +237,7 @@ fn honest_cases() -> Vec<Case> {
             &planner_failed.bundle(TENANT, RUN),
         ),
         verified("honest-resolved.bundle", "an unknown outcome that a person resolved", &resolved.bundle(TENANT, RUN)),
+        verified("honest-empty-values.bundle", "parameters and output without members", &empty.bundle(TENANT, RUN)),
     ]
 }
 
@@ -346,8 +351,8 @@ fn head_cases() -> Vec<Case> {
         headed(
             broken,
             "trust-head-older.json",
-            Verdict::Forked,
-            forked,
+            Verdict::Tampered,
+            Some(Code::InclusionConsistency),
             "a hash of the consistency proof was changed",
             &flipped,
         ),
@@ -695,7 +700,8 @@ fn malformed_cases() -> Vec<Case> {
     records.records.swap(0, 1);
     let unanchored_since = with(honest(), |bundle| {
         (bundle.header.anchored, bundle.header.since, bundle.anchor) = (false, Some(1), None);
-        bundle.consistency = Some(runproof_proof::bundle::Consistency { hashes: Vec::new(), since: 1 });
+        bundle.consistency =
+            Some(runproof_proof::bundle::Consistency { hashes: Vec::new(), root: Hash::ZERO, since: 1 });
     });
     let no_hash = with(honest(), |bundle| {
         edit(bundle, 0, |event| {

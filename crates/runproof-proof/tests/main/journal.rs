@@ -115,7 +115,8 @@ impl Journal {
     }
 
     pub(crate) fn consistency(&self, since: u64, size: u64) -> Consistency {
-        Consistency { hashes: self.hashes(&merkle::consistency_ranges(since, size).unwrap()), since }
+        let hashes = self.hashes(&merkle::consistency_ranges(since, size).unwrap());
+        Consistency { hashes, root: self.checkpoint(since).root, since }
     }
 
     pub(crate) fn record(&self, index: u64, size: u64) -> Record {

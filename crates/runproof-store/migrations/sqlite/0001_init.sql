@@ -63,7 +63,7 @@ CREATE TABLE runs (
     origin_system_id      TEXT    NOT NULL CHECK (trim(origin_system_id, ' ' || char(9, 10, 13)) <> ''),
     actor_type            TEXT    NOT NULL DEFAULT 'system' CHECK (actor_type IN ('human', 'system', 'service')),
     actor_id              TEXT,
-    goal                  TEXT    NOT NULL,
+    goal                  TEXT,                      -- NULL once it was erased
     status                TEXT    NOT NULL DEFAULT 'queued' CHECK (status IN (
         'queued', 'running', 'retry', 'pending_approval', 'waiting', 'succeeded', 'failed', 'halted', 'cancelled')),
     planner               TEXT,
@@ -90,6 +90,7 @@ CREATE TABLE runs (
     duration_ms           REAL GENERATED ALWAYS AS (duration_us / 1000.0) VIRTUAL,
     PRIMARY KEY (tenant_id, id),
     UNIQUE (tenant_id, run_no),
+    CHECK (goal IS NOT NULL OR status IN ('succeeded', 'failed', 'halted', 'cancelled')),
     CHECK ((is_synthetic = 1) = (synthetic_scenario_id IS NOT NULL)),
     CHECK (actor_type <> 'human' OR trim(coalesce(actor_id, '')) <> '')
 ) STRICT;
@@ -219,19 +220,35 @@ CREATE TABLE kv (
 
 -- rules ------------------------------------------------------------------------------------------------------------
 
+-- INSERT OR REPLACE deletes the row in its way without firing a DELETE trigger: a key that is taken is refused before.
 CREATE TRIGGER runs_insert BEFORE INSERT ON runs BEGIN
     SELECT RAISE(ABORT, 'origin_system_id cannot be ''legacy-migration'' for new runs (use real system identifier)')
         WHERE NEW.origin_system_id = 'legacy-migration';
     SELECT RAISE(ABORT, 'agent_id cannot be ''legacy-unknown'' for new runs (use real agent identifier)')
         WHERE NEW.agent_id = 'legacy-unknown';
+    SELECT RAISE(ABORT, 'runs: a run with this id or number exists')
+        WHERE EXISTS (SELECT 1 FROM runs WHERE tenant_id = NEW.tenant_id AND (id = NEW.id OR run_no = NEW.run_no));
 END;
+-- One exception: the goal or the plan of a run that is over becomes NULL when its erasure is on record.
 CREATE TRIGGER runs_update BEFORE UPDATE ON runs BEGIN
     SELECT RAISE(ABORT, 'runs: a run that is over cannot be changed')
-        WHERE OLD.status IN ('succeeded', 'failed', 'halted', 'cancelled');
+        WHERE OLD.status IN ('succeeded', 'failed', 'halted', 'cancelled') AND NOT (
+            (NEW.goal IS OLD.goal OR (NEW.goal IS NULL AND EXISTS (
+                SELECT 1 FROM erasures WHERE tenant_id = OLD.tenant_id AND run_id = OLD.id AND field = 'goal')))
+            AND (NEW.plan_json IS OLD.plan_json OR (NEW.plan_json IS NULL AND EXISTS (
+                SELECT 1 FROM erasures WHERE tenant_id = OLD.tenant_id AND run_id = OLD.id AND field = 'plan')))
+            AND NEW.status IS OLD.status AND NEW.planner IS OLD.planner AND NEW.planner_version IS OLD.planner_version
+            AND NEW.plan_digest IS OLD.plan_digest AND NEW.policy_set IS OLD.policy_set
+            AND NEW.parent_run_id IS OLD.parent_run_id AND NEW.retry_of IS OLD.retry_of AND NEW.trace_id IS OLD.trace_id
+            AND NEW.attempts IS OLD.attempts AND NEW.wait_reason IS OLD.wait_reason AND NEW.wait_ref IS OLD.wait_ref
+            AND NEW.wait_since IS OLD.wait_since AND NEW.termination_reason IS OLD.termination_reason
+            AND NEW.cost_microcents IS OLD.cost_microcents AND NEW.duration_us IS OLD.duration_us
+            AND NEW.started_at IS OLD.started_at AND NEW.completed_at IS OLD.completed_at);
     SELECT RAISE(ABORT, 'runs: who, what and where from cannot be changed')
         WHERE NEW.tenant_id IS NOT OLD.tenant_id OR NEW.id IS NOT OLD.id OR NEW.run_no IS NOT OLD.run_no
            OR NEW.agent_id IS NOT OLD.agent_id OR NEW.origin_system_id IS NOT OLD.origin_system_id
-           OR NEW.actor_type IS NOT OLD.actor_type OR NEW.actor_id IS NOT OLD.actor_id OR NEW.goal IS NOT OLD.goal
+           OR NEW.actor_type IS NOT OLD.actor_type OR NEW.actor_id IS NOT OLD.actor_id
+           OR (NEW.goal IS NOT OLD.goal AND OLD.status NOT IN ('succeeded', 'failed', 'halted', 'cancelled'))
            OR NEW.is_synthetic IS NOT OLD.is_synthetic OR NEW.synthetic_scenario_id IS NOT OLD.synthetic_scenario_id
            OR NEW.created_at IS NOT OLD.created_at;
 END;
@@ -239,6 +256,10 @@ CREATE TRIGGER runs_delete BEFORE DELETE ON runs BEGIN
     SELECT RAISE(ABORT, 'runs: direct DELETE not allowed');
 END;
 
+CREATE TRIGGER aos_traces_insert BEFORE INSERT ON aos_traces
+WHEN EXISTS (SELECT 1 FROM aos_traces WHERE tenant_id = NEW.tenant_id AND trace_id = NEW.trace_id) BEGIN
+    SELECT RAISE(ABORT, 'S6_IMMUTABILITY_VIOLATION: aos_traces is immutable. INSERT rejected. The trace exists.');
+END;
 CREATE TRIGGER aos_traces_update BEFORE UPDATE ON aos_traces
 WHEN NOT (
     NEW.tenant_id IS OLD.tenant_id AND NEW.trace_id IS OLD.trace_id AND NEW.run_id IS OLD.run_id
@@ -262,6 +283,10 @@ END;
 CREATE TRIGGER aos_trace_steps_insert BEFORE INSERT ON aos_trace_steps BEGIN
     SELECT RAISE(ABORT, 'S6_IMMUTABILITY_VIOLATION: aos_trace_steps INSERT rejected. The trace does not exist or is not running.')
         WHERE NOT EXISTS (SELECT 1 FROM aos_traces WHERE tenant_id = NEW.tenant_id AND trace_id = NEW.trace_id AND status = 'running');
+    SELECT RAISE(ABORT, 'S6_IMMUTABILITY_VIOLATION: aos_trace_steps is immutable. INSERT rejected. The step exists.')
+        WHERE EXISTS (
+            SELECT 1 FROM aos_trace_steps
+            WHERE tenant_id = NEW.tenant_id AND trace_id = NEW.trace_id AND step_index = NEW.step_index);
 END;
 CREATE TRIGGER aos_trace_steps_update BEFORE UPDATE ON aos_trace_steps
 WHEN NOT (
@@ -283,6 +308,13 @@ CREATE TRIGGER aos_trace_steps_delete BEFORE DELETE ON aos_trace_steps BEGIN
     SELECT RAISE(ABORT, 'S6_IMMUTABILITY_VIOLATION: aos_trace_steps direct DELETE not allowed. Use archival.');
 END;
 
+CREATE TRIGGER transitions_insert BEFORE INSERT ON transitions
+WHEN EXISTS (
+    SELECT 1 FROM transitions WHERE first_leaf = NEW.first_leaf
+        OR (tenant_id = NEW.tenant_id AND stream = NEW.stream AND first_seq = NEW.first_seq))
+BEGIN
+    SELECT RAISE(ABORT, 'S6_IMMUTABILITY_VIOLATION: transitions is append-only. INSERT rejected. The place is taken.');
+END;
 -- One exception: a payload may lose a value whose erasure is on record. What is left is still checked by `proof`.
 CREATE TRIGGER transitions_update BEFORE UPDATE ON transitions
 WHEN NOT (
@@ -297,11 +329,19 @@ END;
 CREATE TRIGGER transitions_delete BEFORE DELETE ON transitions BEGIN
     SELECT RAISE(ABORT, 'S6_IMMUTABILITY_VIOLATION: transitions is append-only. DELETE rejected.');
 END;
+CREATE TRIGGER run_seals_insert BEFORE INSERT ON run_seals
+WHEN EXISTS (SELECT 1 FROM run_seals WHERE tenant_id = NEW.tenant_id AND run_id = NEW.run_id) BEGIN
+    SELECT RAISE(ABORT, 'S6_IMMUTABILITY_VIOLATION: run_seals is append-only. INSERT rejected. The run is sealed.');
+END;
 CREATE TRIGGER run_seals_update BEFORE UPDATE ON run_seals BEGIN
     SELECT RAISE(ABORT, 'S6_IMMUTABILITY_VIOLATION: run_seals is append-only. UPDATE rejected.');
 END;
 CREATE TRIGGER run_seals_delete BEFORE DELETE ON run_seals BEGIN
     SELECT RAISE(ABORT, 'S6_IMMUTABILITY_VIOLATION: run_seals is append-only. DELETE rejected.');
+END;
+CREATE TRIGGER checkpoints_insert BEFORE INSERT ON checkpoints
+WHEN EXISTS (SELECT 1 FROM checkpoints WHERE size = NEW.size) BEGIN
+    SELECT RAISE(ABORT, 'S6_IMMUTABILITY_VIOLATION: checkpoints is append-only. INSERT rejected. The size is signed.');
 END;
 CREATE TRIGGER checkpoints_update BEFORE UPDATE ON checkpoints BEGIN
     SELECT RAISE(ABORT, 'S6_IMMUTABILITY_VIOLATION: checkpoints is append-only. UPDATE rejected.');
@@ -309,11 +349,19 @@ END;
 CREATE TRIGGER checkpoints_delete BEFORE DELETE ON checkpoints BEGIN
     SELECT RAISE(ABORT, 'S6_IMMUTABILITY_VIOLATION: checkpoints is append-only. DELETE rejected.');
 END;
+CREATE TRIGGER tenants_insert BEFORE INSERT ON tenants
+WHEN EXISTS (SELECT 1 FROM tenants WHERE id = NEW.id) BEGIN
+    SELECT RAISE(ABORT, 'tenants: a tenant with this id exists');
+END;
 CREATE TRIGGER tenants_update BEFORE UPDATE ON tenants BEGIN
     SELECT RAISE(ABORT, 'tenants: rows cannot be changed');
 END;
 CREATE TRIGGER tenants_delete BEFORE DELETE ON tenants BEGIN
     SELECT RAISE(ABORT, 'tenants: direct DELETE not allowed');
+END;
+CREATE TRIGGER agents_insert BEFORE INSERT ON agents
+WHEN EXISTS (SELECT 1 FROM agents WHERE tenant_id = NEW.tenant_id AND id = NEW.id) BEGIN
+    SELECT RAISE(ABORT, 'agents: an agent with this id exists');
 END;
 CREATE TRIGGER agents_update BEFORE UPDATE ON agents BEGIN
     SELECT RAISE(ABORT, 'agents: rows cannot be changed');
@@ -321,11 +369,23 @@ END;
 CREATE TRIGGER agents_delete BEFORE DELETE ON agents BEGIN
     SELECT RAISE(ABORT, 'agents: direct DELETE not allowed');
 END;
+CREATE TRIGGER erasures_insert BEFORE INSERT ON erasures
+WHEN EXISTS (SELECT 1 FROM erasures WHERE tenant_id = NEW.tenant_id AND run_id = NEW.run_id AND seq = NEW.seq AND field = NEW.field
+        AND part_index = NEW.part_index) BEGIN
+    SELECT RAISE(ABORT, 'erasures: the value was erased before');
+END;
 CREATE TRIGGER erasures_update BEFORE UPDATE ON erasures BEGIN
     SELECT RAISE(ABORT, 'erasures: rows cannot be changed');
 END;
 CREATE TRIGGER erasures_delete BEFORE DELETE ON erasures BEGIN
     SELECT RAISE(ABORT, 'erasures: direct DELETE not allowed');
+END;
+CREATE TRIGGER ledger_tiles_insert BEFORE INSERT ON ledger_tiles
+WHEN EXISTS (
+    SELECT 1 FROM ledger_tiles WHERE level = NEW.level AND tile = NEW.tile
+        AND NOT (length(NEW.hashes) > length(hashes) AND substr(NEW.hashes, 1, length(hashes)) = hashes))
+BEGIN
+    SELECT RAISE(ABORT, 'S6_IMMUTABILITY_VIOLATION: ledger_tiles only grows. INSERT rejected.');
 END;
 CREATE TRIGGER ledger_tiles_update BEFORE UPDATE ON ledger_tiles
 WHEN NOT (

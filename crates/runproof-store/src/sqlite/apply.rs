@@ -165,12 +165,7 @@ pub(super) fn open_run(batch: &mut Batch<'_>, admitted: &Admitted, owner: Option
     {
         return Ok(existing);
     }
-    let agent: Option<i64> = batch
-        .connection
-        .query_row("SELECT 1 FROM agents WHERE tenant_id = ?1 AND id = ?2", (tenant, &request.agent), |row| row.get(0))
-        .optional()
-        .map_err(unavailable)?;
-    if agent.is_none() {
+    if !agent_exists(batch.connection, tenant, &request.agent)? {
         return Err(CommandError::NoAgent { tenant: tenant.clone(), agent: request.agent.clone() });
     }
     if !read::stream(batch.connection, tenant, &Stream::Run(run_id.clone()).name())?.is_empty() {
@@ -196,6 +191,11 @@ pub(super) fn open_run(batch: &mut Batch<'_>, admitted: &Admitted, owner: Option
     }
     let fence = owner.filter(|_| !over).map(|owner| Fence { owner: owner.to_owned(), epoch: 1 });
     Ok(Opened { run, fence, existing: false })
+}
+
+fn agent_exists(connection: &Connection, tenant: &str, id: &str) -> Result<bool, StoreError> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM agents WHERE tenant_id = ?1 AND id = ?2)";
+    connection.query_row(sql, (tenant, id), |row| row.get(0)).map_err(unavailable)
 }
 
 fn insert_run(batch: &mut Batch<'_>, run: &Run) -> Result<(), StoreError> {
@@ -238,10 +238,11 @@ pub(super) fn change_tenant(batch: &mut Batch<'_>, tenant: &str, change: &Tenant
             connection.execute("INSERT INTO tenants (id, created_at) VALUES (?1, ?2)", (tenant, at)).map_err(unavailable)?;
         }
         TenantChange::CreateAgent { id, name } => {
-            let sql = "INSERT INTO agents (tenant_id, id, name, created_at) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING";
-            if connection.execute(sql, (tenant, id, name, at)).map_err(unavailable)? == 0 {
+            if agent_exists(connection, tenant, id)? {
                 return Err(CommandError::AgentExists(id.clone()));
             }
+            let sql = "INSERT INTO agents (tenant_id, id, name, created_at) VALUES (?1, ?2, ?3, ?4)";
+            connection.execute(sql, (tenant, id, name, at)).map_err(unavailable)?;
         }
         TenantChange::Erase { run_id, seq, field, index, .. } => erase(batch, tenant, run_id, *seq, field, *index, &at)?,
     }
@@ -267,5 +268,14 @@ fn erase(batch: &mut Batch<'_>, tenant: &str, run_id: &str, seq: u64, field: &st
     batch.connection.execute(sql, (tenant, run_id, seq, field, part, at)).map_err(unavailable)?;
     let sql = include_str!("../../sql/sqlite/erase_payload.sql");
     batch.connection.execute(sql, (row.first_leaf, payloads)).map_err(unavailable)?;
+    // `runs` has the only copies of values outside the payloads: an erased value must not stay there.
+    let copy = match field {
+        "goal" => Some(include_str!("../../sql/sqlite/erase_goal.sql")),
+        "plan" => Some(include_str!("../../sql/sqlite/erase_plan.sql")),
+        _ => None,
+    };
+    if let Some(sql) = copy {
+        batch.connection.execute(sql, (tenant, run_id)).map_err(unavailable)?;
+    }
     Ok(())
 }

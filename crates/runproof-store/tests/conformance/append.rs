@@ -7,19 +7,21 @@ use runproof_engine::decide::{Command, Context, decide};
 use runproof_engine::ports::{Append, Claim, Claimed, Fence, StoreError};
 use runproof_engine::projection;
 use runproof_engine::run::{Run, RunStatus};
-use runproof_engine::skill::Skills;
+use runproof_engine::skill::{EffectClass, Skills};
 use runproof_proof::event::{EndReason, EndStatus};
 use runproof_proof::hash::sha256;
 use runproof_store::{CommandError, Opened, Store};
 use serde_json::json;
 
-use crate::doubles::{START, block_on};
+use crate::doubles::{Cancel, START, Scripted, block_on};
 use crate::support::*;
 
 /// What a worker writes first: that it took the run, and what follows.
 fn first_append(claimed: &Claimed, claim: Claim) -> (Append, Run) {
     let Claimed { run, fence } = claimed;
-    let context = Context { now: START, seed: [9; 32], facts: &Skills::default() };
+    let mut skills = Skills::default();
+    skills.register(Scripted::new("pay", EffectClass::Unsafe, Vec::new(), &Arc::new(Cancel::default()))).unwrap();
+    let context = Context { now: START, seed: [9; 32], facts: &skills };
     let command = Command::Claim { worker: fence.owner.clone(), epoch: fence.epoch };
     let decision = decide(run, command, &context).unwrap();
     let append = Append {

@@ -219,7 +219,6 @@ def mutated(data, count, seed=1):
 
 
 def mutations(tally, path, vkey, count):
-    """A bundle with `since` is no material for this: without a head, nothing is proved by its consistency line."""
     data = pathlib.Path(path).read_bytes()
     trust = verify.load_trust([vkey], [], [])
     tally.case("unchanged: VERIFIED", lambda: same(verify.verify(data, trust)["verdict"], "VERIFIED"))

@@ -57,7 +57,7 @@ CODES = {
     "gap.recorded": "INCOMPLETE", "payload.mismatch": "TAMPERED",
     "seal.count": "TAMPERED", "seal.root": "TAMPERED", "seal.totals": "TAMPERED",
     "run.open": "OPEN", "run.no_steps": "UNSUPPORTED",
-    "inclusion.proof": "TAMPERED", "inclusion.record": "TAMPERED",
+    "inclusion.proof": "TAMPERED", "inclusion.record": "TAMPERED", "inclusion.consistency": "TAMPERED",
     "checkpoint.missing": "UNANCHORED", "checkpoint.unpinned": "UNPINNED", "checkpoint.signature": "TAMPERED",
     "checkpoint.key": "KEY_INVALID", "checkpoint.key_retired": "KEY_INVALID", "checkpoint.origin": "TAMPERED",
     "checkpoint.unknown_signature": "KEY_INVALID",
@@ -288,7 +288,7 @@ def is_commitment(value):
     if not isinstance(value, dict) or set(value) != {"as", "macs"} or not is_list(value["macs"], is_hash):
         return False
     count = len(value["macs"])
-    return value["as"] == "whole" and count == 1 or value["as"] == "members" and count <= MAX_PARTS
+    return value["as"] == "whole" and count == 1 or value["as"] == "members" and 1 <= count <= MAX_PARTS
 
 
 SIMPLE = {
@@ -300,8 +300,10 @@ SIMPLE = {
     "tenant": lambda value: value is None or isinstance(value, str),
     "hash": is_hash,
     "texts": lambda value: is_list(value, is_text),
+    "hashes": lambda value: is_list(value, is_hash),
     "object": lambda value: isinstance(value, dict),
     "commitment": is_commitment,
+    "any": lambda value: True,
 }
 
 
@@ -657,13 +659,12 @@ def part_mac(division, salt, name, data):
 
 def divide(value):
     """A value as its division and its parts (name, value)."""
-    if isinstance(value, dict) and len(value) <= MAX_PARTS:
+    if isinstance(value, dict) and 1 <= len(value) <= MAX_PARTS:
         return "members", list(value.items())
     return "whole", [("", value)]
 
 
 PART = fields("index:u64 name:text salt:hash value:any")
-SIMPLE["any"] = lambda value: True
 
 
 def parse_payload(data):
@@ -726,6 +727,12 @@ def open_payload(event, payload, findings):
 # ---------------------------------------------------------------- bundle (bundle.md)
 
 HEADER = fields("anchored:bool events:u64 log:text records:u64 run_id:text since?:u64 tenant:text")
+RECORD = fields("event:object hashes:hashes index:u64")
+CONSISTENCY = fields("hashes:hashes root:hash since:u64")
+
+
+def hash_list(texts):
+    return [bytes.fromhex(text) for text in texts]
 
 
 class Lines:
@@ -764,10 +771,9 @@ class Bundle:
         self.consistency = self.proof = None
         if "since" in header:
             line = parse_canonical(lines.next(LIMIT_CONSISTENCY), DEPTH_LINE)
-            need(isinstance(line, dict) and set(line) == {"hashes", "since"}, "consistency: fields")
-            need(is_list(line["hashes"], is_hash), "consistency: hashes")
-            need(is_number(line["since"]) and line["since"] == header["since"], "consistency: since")
-            self.consistency = [bytes.fromhex(entry) for entry in line["hashes"]]
+            check_fields(line, CONSISTENCY, "consistency")
+            need(line["since"] == header["since"], "consistency: since")
+            self.consistency = line["since"], bytes.fromhex(line["root"]), hash_list(line["hashes"])
         if header["anchored"]:
             lines.number += 1
             self.proof = InclusionProof(lines.data[lines.at:])
@@ -777,10 +783,9 @@ class Bundle:
     @staticmethod
     def record(data):
         line = parse_canonical(data, DEPTH_LINE)
-        need(isinstance(line, dict) and set(line) == {"event", "hashes", "index"}, "record: fields")
-        need(is_list(line["hashes"], is_hash) and len(line["hashes"]) <= MAX_PATH, "record: hashes")
-        need(is_number(line["index"]), "record: index")
-        return line["index"], [bytes.fromhex(entry) for entry in line["hashes"]], parse_event(encode(line["event"]))
+        check_fields(line, RECORD, "record")
+        need(len(line["hashes"]) <= MAX_PATH, "record: too many hashes")
+        return line["index"], hash_list(line["hashes"]), parse_event(encode(line["event"]))
 
 
 # ---------------------------------------------------------------- checks, in the order of bundle.md
@@ -902,6 +907,10 @@ def check_inclusion(bundle, findings):
             findings.add("chain.identity", None, f"record {number}")
         if not included(event.leaf, index, point.size, path, point.root):
             findings.add("inclusion.record", None, f"record {number}")
+    if bundle.consistency is not None:
+        old, old_root, path = bundle.consistency
+        if not consistent(old, old_root, point.size, point.root, path):
+            findings.add("inclusion.consistency", None, "since")
 
 
 def check_signatures(point, keys, findings):
@@ -930,7 +939,8 @@ def check_signatures(point, keys, findings):
 
 
 def check_heads(bundle, heads, findings):
-    point, since = bundle.proof.checkpoint, bundle.header.get("since")
+    point = bundle.proof.checkpoint
+    since, since_root, _ = bundle.consistency or (None, None, None)
     for head in heads:
         if head.origin != point.origin:
             continue
@@ -938,7 +948,7 @@ def check_heads(bundle, heads, findings):
             findings.add("head.rolled_back", None, str(head.size))
         elif head.size == point.size and head.root == point.root:
             pass
-        elif since == head.size and consistent(head.size, head.root, point.size, point.root, bundle.consistency):
+        elif since == head.size and since_root == head.root:
             pass
         elif since == head.size or head.size == point.size:
             findings.add("head.forked", None, str(head.size))

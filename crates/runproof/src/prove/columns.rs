@@ -1,0 +1,154 @@
+//! Columns that no event spells out and that follow from all of them: places in the ledger, payload lines, hash tiles,
+//! the checkpoint, and rows of the journal that are gone.
+
+use runproof_engine::ports::StoreError;
+use runproof_engine::projection::Cell;
+use runproof_proof::bundle::Bundle;
+use runproof_proof::checkpoint::Checkpoint;
+use runproof_proof::event::{Body, Event};
+use runproof_proof::finding::{Code, Finding};
+use runproof_proof::hash::Hash;
+use runproof_proof::merkle::{self, Range};
+use runproof_proof::payload::Payload;
+use runproof_proof::report::Report;
+use runproof_store::{Evidence, Store, TransitionRow};
+
+use super::{Placed, inclusion};
+
+/// The rows before this one, when its events say that they stand where the row does: then some are gone.
+pub(super) fn missing_before(run_id: &str, row: &TransitionRow, stream: &str, seq: u64) -> Option<Finding> {
+    let first = Event::decode(row.events.split('\n').next()?.as_bytes()).ok()?;
+    (first.seq == row.first_seq && first.seq > seq).then(|| missing(run_id, stream, seq))
+}
+
+/// The rows that end the run, when others say that it is over.
+pub(super) fn missing_end(evidence: &Evidence, placed: &[Placed], tenant: &str, run_id: &str) -> Option<Finding> {
+    let is_ours = |row: &runproof_engine::audit::RawRow| row.get("tenant_id") == Some(&Cell::Text(tenant.to_owned()));
+    let over = evidence.rows.get("run_seals").is_some_and(|rows| rows.iter().any(is_ours));
+    let ends = placed.iter().any(|placed| matches!(placed.entry.event.body, Body::RunSealed(_)));
+    (over && !ends).then(|| missing(run_id, &format!("run/{run_id}"), placed.len() as u64))
+}
+
+fn missing(run_id: &str, stream: &str, seq: u64) -> Finding {
+    let place = format!("transitions[stream={stream}, first_seq={seq}]");
+    Finding::new(Code::RowMissing, run_id, place).differs("a row", "none")
+}
+
+/// Every event has to be the leaf that the ledger has at its place.
+pub(super) async fn leaves(
+    store: &dyn Store,
+    run_id: &str,
+    placed: &[Placed],
+    signed: Option<&Checkpoint>,
+) -> Result<Vec<Finding>, StoreError> {
+    let mut findings = Vec::new();
+    for item in placed {
+        let index = item.leaf_index;
+        let got = tile(store, Range { start: index, end: index.saturating_add(1) }).await?;
+        if got == Some(item.entry.leaf) {
+            continue;
+        }
+        // Where the signed tree has this event at this place, it is the tile that was changed.
+        let place = match signed {
+            Some(signed) if is_included(store, &item.entry.leaf, index, signed).await? => format!("ledger_tiles.hashes[leaf {index}]"),
+            Some(_) | None => format!("transitions.first_leaf or events[first_leaf={}]", item.first_leaf),
+        };
+        let shown = got.map_or("no such leaf".to_owned(), |hash| hash.hex());
+        let (expected, got) = if place.starts_with("ledger") { (item.entry.leaf.hex(), shown) } else { (shown, item.entry.leaf.hex()) };
+        findings.push(Finding::new(Code::RowChanged, run_id, place).at(item.entry.event.seq).differs(expected, got));
+    }
+    Ok(findings)
+}
+
+async fn tile(store: &dyn Store, range: Range) -> Result<Option<Hash>, StoreError> {
+    match store.subtree_roots(vec![range]).await {
+        Ok(roots) => Ok(roots.first().copied()),
+        Err(StoreError::Corrupt { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+async fn is_included(store: &dyn Store, leaf: &Hash, index: u64, signed: &Checkpoint) -> Result<bool, StoreError> {
+    if index >= signed.size {
+        return Ok(false);
+    }
+    let hashes = inclusion(store, index, signed.size).await?;
+    Ok(merkle::root_from_inclusion(leaf, index, signed.size, &hashes) == Some(signed.root))
+}
+
+/// Payload lines have to match the commitments, and to be written as the engine writes them: whole, but for what
+/// erasure records take out of them.
+pub(super) fn payloads(run_id: &str, placed: &[Placed], ours: &[Placed]) -> Vec<Finding> {
+    let tenants = ours.iter().flat_map(|item| payload(run_id, item, &[]));
+    placed.iter().flat_map(|item| payload(run_id, item, ours)).chain(tenants).collect()
+}
+
+fn payload(run_id: &str, item: &Placed, ours: &[Placed]) -> Vec<Finding> {
+    let event = &item.entry.event;
+    let Some(payload) = &item.entry.payload else { return Vec::new() };
+    let find = |code, expected: String, got: String| {
+        let place = format!("transitions.payloads[first_leaf={}]", item.first_leaf);
+        Finding::new(code, run_id, place).at(event.seq).differs(expected, got)
+    };
+    let commitments = event.commitments();
+    let opened = match payload.open(&commitments) {
+        Ok(opened) => opened,
+        Err(wrong) => {
+            let paths: Vec<String> = wrong.into_iter().map(|mismatch| mismatch.path).collect();
+            return vec![find(Code::RowChanged, "the values that the event commits to".to_owned(), format!("others: {}", paths.join(", ")))];
+        }
+    };
+    let erased: Vec<(String, u32)> = commitments
+        .iter()
+        .flat_map(|(field, commitment)| (0..commitment.macs.len() as u32).map(|index| ((*field).to_owned(), index)))
+        .filter(|(field, index)| ours.iter().any(|record| erases(&record.entry.event, event.seq, field, *index)))
+        .collect();
+    let name = |parts: Vec<&(String, u32)>| parts.iter().map(|(field, index)| format!("{field}[{index}]")).collect::<Vec<_>>().join(", ");
+    let removed: Vec<&(String, u32)> = opened.withheld.iter().filter(|part| !erased.contains(part)).collect();
+    let restored: Vec<&(String, u32)> = erased.iter().filter(|part| !opened.withheld.contains(part)).collect();
+    let mut findings = Vec::new();
+    if !removed.is_empty() {
+        findings.push(find(Code::PayloadErased, name(removed), "no value and no erasure record".to_owned()));
+    }
+    if !restored.is_empty() {
+        findings.push(find(Code::RowChanged, "no value: it was erased".to_owned(), name(restored)));
+    }
+    if findings.is_empty() && !is_written_so(payload, !erased.is_empty()) {
+        findings.push(find(Code::RowChanged, "the payload as it was written".to_owned(), "the same values in another form".to_owned()));
+    }
+    findings
+}
+
+/// Whether the engine writes a payload in this form: whole, or in parts without empty ones once something was erased.
+fn is_written_so(payload: &Payload, is_erased: bool) -> bool {
+    match payload {
+        Payload::Whole { .. } => true,
+        Payload::Parts(parts) => is_erased && parts.values().all(|shown| !shown.is_empty()),
+    }
+}
+
+fn erases(record: &Event, seq: u64, field: &str, index: u32) -> bool {
+    let Body::TenantValueErased(body) = &record.body else { return false };
+    body.seq == seq && body.field == field && body.index.is_none_or(|erased| erased == index)
+}
+
+/// The stored checkpoint has to be readable and signed, and the tiles have to lead to it.
+pub(super) async fn ledger(store: &dyn Store, evidence: &Evidence, bundle: &Bundle, report: &Report) -> Result<Vec<Finding>, StoreError> {
+    let run_id = &bundle.header.run_id;
+    let found = |code: Code| report.findings.iter().find(|finding| finding.code == code);
+    let find = |place: &str, expected: &str, got: &str| Finding::new(Code::RowChanged, run_id, place).differs(expected, got);
+    let Some((_, checkpoint)) = super::checkpoint(evidence) else {
+        let unreadable = evidence.checkpoint.as_ref().map(|note| find("checkpoints.note", "a signed checkpoint", note));
+        return Ok(unreadable.into_iter().collect());
+    };
+    let unsound = [Code::CheckpointSignature, Code::CheckpointOrigin, Code::CheckpointKey, Code::CheckpointUnknownSignature];
+    if let Some(finding) = unsound.into_iter().find_map(found) {
+        return Ok(vec![find("checkpoints.note", &finding.expected, &finding.got)]);
+    }
+    let root = tile(store, Range { start: 0, end: checkpoint.size }).await?;
+    if root != Some(checkpoint.root) {
+        let got = root.map_or("a missing or short tile".to_owned(), |root| root.hex());
+        return Ok(vec![find("ledger_tiles.hashes", &checkpoint.root.hex(), &got)]);
+    }
+    Ok(Vec::new())
+}
