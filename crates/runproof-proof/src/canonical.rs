@@ -268,8 +268,7 @@ fn write(value: &Value, depth: usize, out: &mut Vec<u8>) -> Result<(), NotCanoni
             out.push(b']');
         }
         Value::Object(members) => {
-            let mut names: Vec<&String> = members.keys().collect();
-            names.sort_by(|a, b| a.encode_utf16().cmp(b.encode_utf16()));
+            let names = sorted_names(members);
             out.push(b'{');
             for (index, name) in names.into_iter().enumerate() {
                 if index > 0 {
@@ -283,6 +282,15 @@ fn write(value: &Value, depth: usize, out: &mut Vec<u8>) -> Result<(), NotCanoni
         }
     }
     Ok(())
+}
+
+/// Member names in canonical order. A map mostly has them in order of bytes already, which is the same for ASCII.
+pub(crate) fn sorted_names(members: &serde_json::Map<String, Value>) -> Vec<&String> {
+    let mut names: Vec<&String> = members.keys().collect();
+    if !names.is_sorted() || !names.iter().all(|name| name.is_ascii()) {
+        names.sort_by(|a, b| a.encode_utf16().cmp(b.encode_utf16()));
+    }
+    names
 }
 
 fn write_string(text: &str, out: &mut Vec<u8>) -> Result<(), NotCanonical> {

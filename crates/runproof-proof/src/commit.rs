@@ -85,11 +85,9 @@ pub fn parts(value: &Value) -> Result<(Division, Vec<Part>), NotCanonical> {
     if let Value::Object(members) = value
         && (1..=MAX_MEMBERS).contains(&members.len())
     {
-        let mut names: Vec<&String> = members.keys().collect();
-        names.sort_by(|a, b| a.encode_utf16().cmp(b.encode_utf16()));
         let mut total = 0;
-        let mut parts = Vec::with_capacity(names.len());
-        for (index, name) in (0u32..).zip(names) {
+        let mut parts = Vec::with_capacity(members.len());
+        for (index, name) in (0u32..).zip(canonical::sorted_names(members)) {
             let bytes = canonical::to_bytes(&members[name])?;
             if name.contains('\0') {
                 return Err(NotCanonical { at: 0, problem: "U+0000 is not allowed" });

@@ -140,6 +140,22 @@ impl Payload {
     /// # Errors
     /// Every place that does not match.
     pub fn open(&self, commitments: &[(&'static str, &Commitment)]) -> Result<Opened, Vec<Mismatch>> {
+        let mut opened = self.check(commitments)?;
+        for (field, commitment) in commitments {
+            let value = match self {
+                Self::Whole { values, .. } => values.get(*field).cloned(),
+                Self::Parts(parts) => parts.get(*field).and_then(|shown| whole_value(commitment, shown)),
+            };
+            opened.values.extend(value.map(|value| ((*field).to_owned(), value)));
+        }
+        Ok(opened)
+    }
+
+    /// As [`Payload::open`], without the values: what a verification needs.
+    ///
+    /// # Errors
+    /// Every place that does not match.
+    pub fn check(&self, commitments: &[(&'static str, &Commitment)]) -> Result<Opened, Vec<Mismatch>> {
         let mut opened = Opened::default();
         let mut wrong = Vec::new();
         let names: Vec<&String> = match self {
@@ -235,7 +251,6 @@ fn open_whole(
     }
     if wrong.len() == before {
         opened.shown += parts.len() as u64;
-        opened.values.insert(field.to_owned(), value.clone());
     }
 }
 
@@ -275,11 +290,17 @@ fn open_parts(
         return;
     }
     opened.shown += shown.len() as u64;
-    if shown.len() == commitment.macs.len() {
-        let value = match commitment.division {
-            Division::Members => Value::Object(shown.iter().map(|part| (part.name.clone(), part.value.clone())).collect()),
-            Division::Whole => shown[0].value.clone(),
-        };
-        opened.values.insert(field.to_owned(), value);
+}
+
+/// The value of which every part is shown.
+fn whole_value(commitment: &Commitment, shown: &[ShownPart]) -> Option<Value> {
+    if shown.len() != commitment.macs.len() {
+        return None;
+    }
+    match commitment.division {
+        Division::Members => {
+            Some(Value::Object(shown.iter().map(|part| (part.name.clone(), part.value.clone())).collect()))
+        }
+        Division::Whole => shown.first().map(|part| part.value.clone()),
     }
 }

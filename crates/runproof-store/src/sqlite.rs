@@ -22,7 +22,8 @@ use runproof_proof::merkle::Range;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::oneshot;
 
-use crate::{AgentRow, CommandError, Evidence, Notary, Opened, RunListing, Stamp, Store, TenantChange, migrate};
+use crate::migrate::{self, MigrateError};
+use crate::{AgentRow, CommandError, Evidence, Notary, Opened, RunListing, Stamp, Store, TenantChange};
 use writer::{Batch, Job, Writer};
 
 pub use forge::forge_cost;
@@ -144,7 +145,12 @@ pub fn status(path: &Path) -> Result<migrate::Status, OpenError> {
     if !path.exists() {
         return Err(OpenError::Missing(path.to_owned()));
     }
-    Ok(migrate::status(&connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?)?)
+    let read = migrate::status(&connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?);
+    read.map_err(|error| match error {
+        // Nothing was migrated here: what SQLite said is about opening the file.
+        MigrateError::Sqlite(source) => OpenError::Sqlite { path: path.to_owned(), source },
+        MigrateError::Checksum(_) | MigrateError::Newer { .. } => OpenError::Migrate(error),
+    })
 }
 
 fn lock_path(path: &Path) -> PathBuf {

@@ -2,7 +2,7 @@
 
 mod append;
 mod claim;
-mod ledger;
+pub(crate) mod ledger;
 mod read;
 mod tenant;
 

@@ -57,14 +57,15 @@ pub async fn prove(store: &dyn Store, tenant: &str, run_id: &str, trust: &Trust,
     findings.extend(columns::leaves(store, run_id, &placed, signed).await?);
     findings.extend(columns::leaves(store, run_id, &ours.placed, signed).await?);
     let opened = check_opened(run_id, &placed, &ours.placed);
-    if opened.is_some() {
-        // The number was given out in a row that can no longer be read as such: any that is not sound may be it.
+    let payloads = columns::payloads(run_id, &placed, &ours.placed);
+    if opened.is_some() || columns::lacks_record(&evidence, &ours.placed, tenant, &payloads) {
+        // A record about this run is in a row that can no longer be read as such: any that is not sound may be it.
         findings.extend(others.findings);
         findings.extend(columns::leaves(store, run_id, &others.placed, signed).await?);
     }
     findings.extend(ours.findings);
     findings.extend(opened);
-    findings.extend(columns::payloads(run_id, &placed, &ours.placed));
+    findings.extend(payloads);
     let size = since.or(known_size(trust, &evidence));
     let bundle = build(store, &evidence, tenant, run_id, placed, &ours.placed, checkpoint.as_ref(), size).await?;
     let mut report = examine(&bundle, trust);
@@ -88,8 +89,7 @@ fn tenant_events(evidence: &Evidence, tenant: &str, run_id: &str) -> (Events, Ev
     let (mut ours, mut others) = (Events::default(), Events::default());
     for row in &evidence.tenant_transitions {
         let mut findings = Vec::new();
-        let first = row.events.split('\n').next().unwrap_or_default();
-        let seq = Event::decode(first.as_bytes()).map_or(row.first_seq, |event| event.seq);
+        let seq = own_seq(row).unwrap_or(row.first_seq);
         let placed = read(run_id, std::slice::from_ref(row), (tenant, &stream), seq, &mut findings);
         let side = if placed.iter().any(|placed| concerns(&placed.entry.event, run_id)) { &mut ours } else { &mut others };
         side.placed.extend(placed);
@@ -144,49 +144,52 @@ fn read(run_id: &str, transitions: &[TransitionRow], (tenant, stream): (&str, &s
     let mut placed = Vec::new();
     for row in transitions {
         let place = |column: &str| format!("transitions.{column}[first_leaf={}]", row.first_leaf);
-        let mut find = |column: &str, expected: &dyn ToString, got: &dyn ToString| {
-            findings.push(Finding::new(Code::RowChanged, run_id, place(column)).differs(expected.to_string(), got.to_string()));
+        let differs = |column: &str, expected: &dyn ToString, got: &dyn ToString| {
+            Finding::new(Code::RowChanged, run_id, place(column)).differs(expected.to_string(), got.to_string())
         };
         if row.tenant != tenant {
-            find("tenant_id", &tenant, &row.tenant);
+            findings.push(differs("tenant_id", &tenant, &row.tenant));
         }
         if row.stream != stream {
-            find("stream", &stream, &row.stream);
+            findings.push(differs("stream", &stream, &row.stream));
         }
-        if row.first_seq != seq {
-            find("first_seq", &seq, &row.first_seq);
-            findings.extend(columns::missing_before(run_id, row, stream, seq));
+        let first = own_seq(row).unwrap_or(seq);
+        if row.first_seq != first {
+            findings.push(differs("first_seq", &first, &row.first_seq));
+        } else if first != seq {
+            findings.push(columns::gap(run_id, stream, seq, first));
         }
-        let mut find = |column: &str, expected: &dyn ToString, got: &dyn ToString| {
-            findings.push(Finding::new(Code::RowChanged, run_id, place(column)).differs(expected.to_string(), got.to_string()));
-        };
         let lines: Vec<&str> = row.events.split('\n').collect();
         if lines.len() as u64 != row.event_count {
-            find("event_count", &lines.len(), &row.event_count);
+            findings.push(differs("event_count", &lines.len(), &row.event_count));
         }
         let payloads: Vec<&str> = row.payloads.split('\n').collect();
         if payloads.len() != lines.len() {
-            find("payloads", &format!("{} lines", lines.len()), &format!("{} lines", payloads.len()));
+            findings.push(differs("payloads", &format!("{} lines", lines.len()), &format!("{} lines", payloads.len())));
         }
         for (index, line) in lines.iter().enumerate() {
-            let bytes = line.as_bytes();
             let payload = payloads.get(index).copied().unwrap_or_default();
-            match entry(bytes, payload.as_bytes()) {
+            match entry(line.as_bytes(), payload.as_bytes()) {
                 Ok(entry) => {
                     if entry.payload.is_some() && payload.is_empty() {
-                        find("payloads", &"a payload", &"none");
+                        findings.push(differs("payloads", &"a payload", &"none").at(entry.event.seq));
                     }
                     placed.push(Placed { entry, leaf_index: row.first_leaf.saturating_add(index as u64), first_leaf: row.first_leaf });
                 }
                 Err((column, problem)) => {
-                    let finding = Finding::new(Code::EventMalformed, run_id, place(column)).at(seq + index as u64);
+                    let finding = Finding::new(Code::EventMalformed, run_id, place(column)).at(first + index as u64);
                     findings.push(finding.differs("what was recorded", problem));
                 }
             }
         }
-        seq += lines.len() as u64;
+        seq = first.saturating_add(lines.len() as u64);
     }
     placed
+}
+
+/// The position that the first event of a row names itself.
+fn own_seq(row: &TransitionRow) -> Option<u64> {
+    Event::decode(row.events.split('\n').next()?.as_bytes()).ok().map(|event| event.seq)
 }
 
 fn entry(bytes: &[u8], payload: &[u8]) -> Result<Entry, (&'static str, String)> {

@@ -135,6 +135,11 @@ impl Writer {
             };
             sealed |= job_sealed;
             finishes.push(finish);
+            if outcome.is_ok() && self.connection.is_autocommit() {
+                // SQLite took the whole transaction back by itself (disk full, I/O error): what follows must not be
+                // written without what went before.
+                outcome = Err(StoreError::Unavailable("the transaction was taken back".to_owned()));
+            }
             if finishes.len() < MAX_BATCH && outcome.is_ok() {
                 next = queue.try_recv().ok();
             }

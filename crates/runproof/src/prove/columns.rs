@@ -1,6 +1,7 @@
 //! Columns that no event spells out and that follow from all of them: places in the ledger, payload lines, hash tiles,
 //! the checkpoint, and rows of the journal that are gone.
 
+use runproof_engine::audit::RawRow;
 use runproof_engine::ports::StoreError;
 use runproof_engine::projection::Cell;
 use runproof_proof::bundle::Bundle;
@@ -11,27 +12,42 @@ use runproof_proof::hash::Hash;
 use runproof_proof::merkle::{self, Range};
 use runproof_proof::payload::Payload;
 use runproof_proof::report::Report;
-use runproof_store::{Evidence, Store, TransitionRow};
+use runproof_store::{Evidence, Store};
 
 use super::{Placed, inclusion};
 
-/// The rows before this one, when its events say that they stand where the row does: then some are gone.
-pub(super) fn missing_before(run_id: &str, row: &TransitionRow, stream: &str, seq: u64) -> Option<Finding> {
-    let first = Event::decode(row.events.split('\n').next()?.as_bytes()).ok()?;
-    (first.seq == row.first_seq && first.seq > seq).then(|| missing(run_id, stream, seq))
+/// Rows that are gone before the one that begins at `first`, or are there twice.
+pub(super) fn gap(run_id: &str, stream: &str, expected: u64, first: u64) -> Finding {
+    if first > expected {
+        return missing(run_id, stream, expected);
+    }
+    Finding::new(Code::RowExtra, run_id, place(stream, first)).differs("no row", "a row")
+}
+
+/// Whether an erasure is spoken of elsewhere that no record of the tenant's stream tells.
+pub(super) fn lacks_record(evidence: &Evidence, ours: &[Placed], tenant: &str, payloads: &[Finding]) -> bool {
+    let records = ours.iter().filter(|placed| matches!(placed.entry.event.body, Body::TenantValueErased(_))).count();
+    let rows = evidence.rows.get("erasures").map_or(0, |rows| rows.iter().filter(|row| is_of(row, tenant)).count());
+    rows > records || payloads.iter().any(|finding| finding.code == Code::PayloadErased)
+}
+
+fn is_of(row: &RawRow, tenant: &str) -> bool {
+    row.get("tenant_id") == Some(&Cell::Text(tenant.to_owned()))
 }
 
 /// The rows that end the run, when others say that it is over.
 pub(super) fn missing_end(evidence: &Evidence, placed: &[Placed], tenant: &str, run_id: &str) -> Option<Finding> {
-    let is_ours = |row: &runproof_engine::audit::RawRow| row.get("tenant_id") == Some(&Cell::Text(tenant.to_owned()));
-    let over = evidence.rows.get("run_seals").is_some_and(|rows| rows.iter().any(is_ours));
+    let over = evidence.rows.get("run_seals").is_some_and(|rows| rows.iter().any(|row| is_of(row, tenant)));
     let ends = placed.iter().any(|placed| matches!(placed.entry.event.body, Body::RunSealed(_)));
     (over && !ends).then(|| missing(run_id, &format!("run/{run_id}"), placed.len() as u64))
 }
 
 fn missing(run_id: &str, stream: &str, seq: u64) -> Finding {
-    let place = format!("transitions[stream={stream}, first_seq={seq}]");
-    Finding::new(Code::RowMissing, run_id, place).differs("a row", "none")
+    Finding::new(Code::RowMissing, run_id, place(stream, seq)).differs("a row", "none")
+}
+
+fn place(stream: &str, seq: u64) -> String {
+    format!("transitions[stream={stream}, first_seq={seq}]")
 }
 
 /// Every event has to be the leaf that the ledger has at its place.
@@ -141,7 +157,8 @@ pub(super) async fn ledger(store: &dyn Store, evidence: &Evidence, bundle: &Bund
         let unreadable = evidence.checkpoint.as_ref().map(|note| find("checkpoints.note", "a signed checkpoint", note));
         return Ok(unreadable.into_iter().collect());
     };
-    let unsound = [Code::CheckpointSignature, Code::CheckpointOrigin, Code::CheckpointKey, Code::CheckpointUnknownSignature];
+    // A signature by another key says nothing about the row: it may be the verifier who has the wrong key.
+    let unsound = [Code::CheckpointSignature, Code::CheckpointOrigin];
     if let Some(finding) = unsound.into_iter().find_map(found) {
         return Ok(vec![find("checkpoints.note", &finding.expected, &finding.got)]);
     }

@@ -43,8 +43,8 @@ DEPTH_EVENT, DEPTH_LINE, DEPTH_PART, DEPTH_PAYLOAD = 16, 17, 64, 68
 
 # From best to worst, with the exit code.
 VERDICTS = {
-    "VERIFIED": 0, "OPEN": 10, "UNANCHORED": 11, "UNPINNED": 12, "INCOMPLETE": 13, "KEY_INVALID": 23,
-    "ROLLED_BACK": 22, "FORKED": 21, "TAMPERED": 20, "UNSUPPORTED": 31, "MALFORMED": 30,
+    "VERIFIED": 0, "OPEN": 10, "UNANCHORED": 11, "UNPINNED": 12, "INCOMPLETE": 13, "UNSUPPORTED": 31,
+    "KEY_INVALID": 23, "ROLLED_BACK": 22, "FORKED": 21, "TAMPERED": 20, "MALFORMED": 30,
 }
 SEVERITY = {verdict: place for place, verdict in enumerate(VERDICTS)}
 
@@ -194,6 +194,8 @@ WORDS = {name: set(words.split()) for name, words in {
     "gap_kind": "events_lost outcome_lost over_quota observer_lost rollback clock_went_back",
     "scope": "tenant agent skill run",
 }.items()}
+
+SETTLED_CATEGORIES = WORDS["error_category"] | {"execution", "skipped"}
 
 
 def fields(table):
@@ -664,7 +666,7 @@ def divide(value):
     return "whole", [("", value)]
 
 
-PART = fields("index:u64 name:text salt:hash value:any")
+PART = fields("index:u32 name:text salt:hash value:any")
 
 
 def parse_payload(data):
@@ -810,7 +812,12 @@ class Pair:
 
     def __init__(self):
         self.intended, self.open, self.settled, self.cost, self.duration = 0, False, False, 0, 0
-        self.last = self.resolution = None
+        self.last = self.resolution = self.effect = None
+
+    def doubtful(self):
+        """An effect may have happened, nobody said whether, and it matters."""
+        return (self.last == "unknown" and self.resolution is None
+                and self.effect in ("idempotent", "probeable", "unsafe"))
 
     def fits(self, status):
         if self.last == "done" or self.resolution == "done":
@@ -853,7 +860,7 @@ class Walk:
     def step_intended(self, event, body, pair):
         self.rule(not pair.open and not pair.settled and body["attempt"] == pair.intended + 1,
                   "structure.order", event, "$.body.attempt")
-        pair.intended, pair.open, pair.resolution = body["attempt"], True, None
+        pair.intended, pair.open, pair.resolution, pair.effect = body["attempt"], True, None, body["effect"]
 
     def step_returned(self, event, body, pair):
         self.rule(pair.open and body["attempt"] == pair.intended, "structure.order", event, "$.body.attempt")
@@ -873,7 +880,8 @@ class Walk:
                              ("duration_us", pair.duration), ("step_index", self.settled)):
             self.rule(body[name] == sum_of, "structure.totals", event, f"$.body.{name}")
         self.rule(pair.fits(body["status"]), "structure.order", event, "$.body.status")
-        self.rule(body["status"] != "unknown", "outcome.unknown", event, "$.body.status")
+        self.rule(body["status"] != "unknown" and not pair.doubtful(), "outcome.unknown", event, "$.body.status")
+        self.rule(body["category"] in SETTLED_CATEGORIES, "structure.order", event, "$.body.category")
         pair.settled = True
         self.settled += 1
         self.unknown += body["status"] == "unknown"
@@ -899,9 +907,9 @@ class Walk:
 def check_inclusion(bundle, findings):
     proof, header = bundle.proof, bundle.header
     point = proof.checkpoint
-    last = bundle.events[-1] if bundle.events else None
-    if last is None or not included(last.leaf, proof.index, point.size, proof.path, point.root):
-        findings.add("inclusion.proof", last and last.seq, "index")
+    for last in bundle.events[-1:]:  # without events there is nothing to include
+        if not included(last.leaf, proof.index, point.size, proof.path, point.root):
+            findings.add("inclusion.proof", last.seq, "index")
     for number, (index, path, event) in enumerate(bundle.records):
         if (event.log, event.stream, event.tenant) != (header["log"], "tenant/" + header["tenant"], header["tenant"]):
             findings.add("chain.identity", None, f"record {number}")

@@ -1,0 +1,144 @@
+//! The schema: how a file comes to it, what it is exactly, and that `docs/spec/tables.md` describes all of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Barrier;
+
+use runproof_store::migrate::{MigrateError, Status};
+use runproof_store::sqlite::{self, OpenError, SqliteStore};
+use rusqlite::Connection;
+
+use super::{count, taken};
+use crate::support::*;
+
+const NOW: &str = "2027-01-15T08:00:00.000000Z";
+const HEAD: Status = Status { current: Some(1), head: 1 };
+
+fn spec() -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/spec/tables.md")).unwrap()
+}
+
+fn names(db: &Connection, sql: &str) -> Vec<String> {
+    let mut statement = db.prepare(sql).unwrap();
+    statement.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
+}
+
+#[test]
+fn migrating_again_changes_nothing() {
+    let disk = OnDisk::new();
+    let schema = |db: &Connection| names(db, "SELECT coalesce(sql, name) FROM sqlite_master ORDER BY 1");
+    let before = schema(&disk.raw());
+    assert_eq!(sqlite::create(&disk.path, "later").unwrap(), HEAD);
+    assert_eq!(sqlite::status(&disk.path).unwrap(), HEAD);
+    assert_eq!(schema(&disk.raw()), before);
+    assert_eq!(names(&disk.raw(), "SELECT applied_at FROM schema_migrations"), [NOW]);
+    assert_eq!(names(&disk.raw(), "SELECT version_num FROM alembic_version"), ["0001"]);
+}
+
+#[test]
+fn migrating_from_many_threads_at_once_migrates_once() {
+    for _ in 0..8 {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("runproof.db");
+        let start = Barrier::new(4);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    start.wait();
+                    assert_eq!(sqlite::create(&path, NOW).unwrap(), HEAD);
+                });
+            }
+        });
+        assert_eq!(count(&raw(&path), "SELECT count(*) FROM schema_migrations"), 1);
+    }
+}
+
+#[test]
+fn a_migration_with_another_text_is_refused() {
+    let disk = OnDisk::new();
+    taken(&disk.raw(), "UPDATE schema_migrations SET checksum = 'another'");
+    let error = sqlite::create(&disk.path, NOW).unwrap_err();
+    assert!(matches!(error, OpenError::Migrate(MigrateError::Checksum(1))), "{error:?}");
+    assert_eq!(error.to_string(), "migration 0001 was applied with another text: the schema is not the one that this version knows");
+}
+
+#[test]
+fn a_newer_schema_is_refused() {
+    let mut disk = OnDisk::new();
+    disk.close();
+    taken(&disk.raw(), "INSERT INTO schema_migrations VALUES (2, 'next', 'x', 'now')");
+    let error = sqlite::create(&disk.path, NOW).unwrap_err();
+    assert_eq!(error.to_string(), "the database is at version 2, this program knows 1");
+    let text = format!("`{}` has schema version 2, this program needs 1", disk.path.display());
+    let error = SqliteStore::open_engine(&disk.path, disk.keeper.notary()).err().unwrap();
+    assert_eq!(error.to_string(), text);
+    assert_eq!(SqliteStore::open_reader(&disk.path).err().unwrap().to_string(), text);
+    assert_eq!(names(&disk.raw(), "SELECT version_num FROM alembic_version"), ["0002"]);
+}
+
+/// Every release has to open every file: a change here is a new migration, not another text of an old one.
+#[test]
+fn the_schema_is_the_one_in_the_snapshot() {
+    let disk = OnDisk::new();
+    let objects = names(&disk.raw(), "SELECT type || ' ' || name || ' on ' || tbl_name || coalesce(char(10) || sql, '') FROM sqlite_master ORDER BY type, name");
+    let schema = objects.join("\n\n") + "\n";
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sqlite/schema.snapshot");
+    if std::env::var_os("RUNPROOF_UPDATE").is_some() {
+        std::fs::write(&path, &schema).unwrap();
+    }
+    let kept = std::fs::read_to_string(&path).unwrap();
+    assert!(kept == schema, "the schema differs from {}; RUNPROOF_UPDATE=1 writes it anew", path.display());
+}
+
+/// A column as the page describes it: name, type, whether it may be NULL.
+type Column = (String, String, bool);
+
+/// Tables of the page with their columns; a table is a heading of the third level.
+fn described() -> BTreeMap<String, Vec<Column>> {
+    let mut tables: BTreeMap<String, Vec<Column>> = BTreeMap::new();
+    let mut table = None;
+    for line in spec().lines() {
+        if line.starts_with('#') {
+            table = line.strip_prefix("### `").and_then(|rest| rest.split('`').next()).map(str::to_owned);
+            if let Some(name) = &table {
+                assert!(tables.insert(name.clone(), Vec::new()).is_none(), "`{name}` is described twice");
+            }
+        } else if let (Some(table), Some(row)) = (&table, line.strip_prefix("| `")) {
+            let cells: Vec<&str> = row.split(" | ").collect();
+            let kind = cells[1].split(',').next().unwrap();
+            let column = (cells[0].trim_end_matches('`').to_owned(), kind.trim_end_matches('?').to_owned(), kind.ends_with('?'));
+            tables.get_mut(table).unwrap().push(column);
+        }
+    }
+    tables
+}
+
+fn columns(db: &Connection, table: &str) -> Vec<Column> {
+    // Hidden columns are the generated ones. A generated column, and one of a view, may be NULL.
+    let mut statement = db.prepare("SELECT name, type, \"notnull\" = 0 AND pk = 0 FROM pragma_table_xinfo(?1)").unwrap();
+    let rows = statement.query_map([table], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
+    let mut columns: Vec<Column> = rows.collect::<Result<_, _>>().unwrap();
+    for column in &mut columns {
+        column.1 = column.1.trim_end_matches(" GENERATED ALWAYS").to_owned();
+    }
+    columns
+}
+
+#[test]
+fn every_table_and_column_is_described_and_nothing_else() {
+    let db = OnDisk::new().raw();
+    let described = described();
+    let exist: BTreeSet<String> = names(&db, "SELECT name FROM sqlite_master WHERE type IN ('table', 'view')").into_iter().collect();
+    assert_eq!(described.keys().cloned().collect::<BTreeSet<_>>(), exist);
+    for (table, described) in described {
+        assert_eq!(described, columns(&db, &table), "columns of `{table}`");
+    }
+}
+
+#[test]
+fn every_trigger_is_described() {
+    let spec = spec();
+    for trigger in names(&OnDisk::new().raw(), "SELECT name FROM sqlite_master WHERE type = 'trigger'") {
+        assert!(spec.contains(&format!("`{trigger}`")), "docs/spec/tables.md does not say what `{trigger}` refuses");
+    }
+}
