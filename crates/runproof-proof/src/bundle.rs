@@ -260,9 +260,11 @@ impl Bundle {
 
 fn wrong_format(lines: &Lines<'_>, format: &[u8]) -> BundleError {
     let text = String::from_utf8_lossy(format);
-    let version = text.strip_prefix("runproof.bundle/v").and_then(|version| version.parse::<u32>().ok());
+    let version = text.strip_prefix("runproof.bundle/v").filter(|version| {
+        version.bytes().all(|byte| byte.is_ascii_digit()) && !version.starts_with('0') && !version.is_empty()
+    });
     match version {
-        Some(version) if version > 1 => BundleError::Unsupported(format!("bundle format v{version} needs a newer runproof")),
+        Some(version) if version != "1" => BundleError::Unsupported(format!("bundle format v{version} needs a newer runproof")),
         Some(_) | None => lines.wrong(format!("not a proof bundle: expected `{FORMAT}`")),
     }
 }

@@ -56,6 +56,11 @@ fn key_id(name: &str, public: &[u8; 32]) -> u32 {
     u32::from_be_bytes([hash.0[0], hash.0[1], hash.0[2], hash.0[3]])
 }
 
+/// Whether the y coordinate is below p = 2^255 - 19 (RFC 8032 section 5.1.3): every point has one spelling.
+fn is_reduced(public: &[u8; 32]) -> bool {
+    public[0] < 0xed || public[31] & 0x7f != 0x7f || public[1..31].iter().any(|byte| *byte != 0xff)
+}
+
 fn split_key(text: &str) -> Result<(&str, u32, [u8; 32]), NoteError> {
     let mut fields = text.splitn(3, '+');
     let (Some(name), Some(id), Some(data)) = (fields.next(), fields.next(), fields.next()) else {
@@ -86,6 +91,9 @@ impl NoteVerifier {
         let (name, id, public) = split_key(text)?;
         if id != key_id(name, &public) {
             return Err(NoteError::Key("the key id does not belong to this name and key"));
+        }
+        if !is_reduced(&public) {
+            return Err(NoteError::Key("not the canonical form of a point"));
         }
         let key = VerifyingKey::from_bytes(&public).map_err(|_| NoteError::Key("not a point of the curve"))?;
         if key.is_weak() {

@@ -262,7 +262,7 @@ fn open_parts(
     wrong: &mut Vec<Mismatch>,
 ) {
     let before = wrong.len();
-    let mut next = 0;
+    let (mut next, mut total) = (0, 0);
     let mut previous: Option<&str> = None;
     for part in shown {
         let ascends = previous.is_none_or(|previous| previous.encode_utf16().lt(part.name.encode_utf16()));
@@ -274,13 +274,15 @@ fn open_parts(
             return wrong.push(mismatch(field, "parts in order, within the commitment", format!("part {}", part.index)));
         };
         let bytes = match canonical::to_bytes(&part.value) {
-            Ok(bytes) => bytes,
+            Ok(bytes) if total + bytes.len() + part.name.len() <= commit::MAX_VALUE => bytes,
+            Ok(_) => return wrong.push(mismatch(field, "at most 16 MiB", "more")),
             Err(error) => return wrong.push(mismatch(&place(field, &part.name), "a canonical value", error.to_string())),
         };
         let got = commit::mac(&part.salt, commitment.division, &part.name, &bytes);
         if got != *expected {
             wrong.push(mismatch(&place(field, &part.name), expected.hex(), got.hex()));
         }
+        total += bytes.len() + part.name.len();
         next = part.index + 1;
     }
     let is_shown = |index: u32| shown.iter().any(|part| part.index == index);

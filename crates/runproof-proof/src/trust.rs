@@ -40,9 +40,14 @@ struct File {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct FileKey {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     last_size: Option<u64>,
     vkey: String,
+}
+
+/// Reads a member that is left out when it is absent: `null` is refused.
+fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    u64::deserialize(deserializer).map(Some)
 }
 
 /// Why a trust file cannot be used.
@@ -57,6 +62,9 @@ pub enum TrustError {
     /// No key at all: nothing could ever be verified.
     #[error("trust file names no key")]
     Empty,
+    /// One key stands twice: nobody could say which limit holds.
+    #[error("trust file names key `{0}` twice")]
+    Twice(String),
     /// A key or head cannot be read.
     #[error("trust file: {0}")]
     Note(#[from] NoteError),
@@ -89,7 +97,12 @@ impl Trust {
         let keys = file.keys.iter().map(|key| {
             Ok(TrustedKey { verifier: NoteVerifier::parse(&key.vkey)?, last_size: key.last_size })
         });
-        let keys = keys.collect::<Result<_, NoteError>>()?;
+        let keys: Vec<TrustedKey> = keys.collect::<Result<_, NoteError>>()?;
+        for (index, key) in keys.iter().enumerate() {
+            if keys[..index].iter().any(|other| other.verifier == key.verifier) {
+                return Err(TrustError::Twice(key.verifier.vkey()));
+            }
+        }
         let mut trust = Self { source: source.to_owned(), keys, heads: Vec::new() };
         for head in &file.heads {
             trust.add_head(head.as_bytes())?;

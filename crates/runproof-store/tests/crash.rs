@@ -1,1 +1,307 @@
-//! todo
+//! The crash matrix: every durable write of a run fails once, before it or after it, for every class of effect and every
+//! store. Everything in memory is dropped, another process goes on, and effects are counted outside of both.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use runproof_engine::admission::admit;
+use runproof_engine::decide::Command;
+use runproof_engine::ports::{Claimed, Journal, StoreError};
+use runproof_engine::run::{Run, RunStatus, WaitReason};
+use runproof_engine::skill::{
+    Attempt, AttemptResult, Dispatch, EffectClass, ErrorCategory, Failure, Manifest, ParamFinding, Probe, Skill, Write,
+};
+use runproof_proof::event::{AttemptOutcome, Body, EndStatus, Resolution, Then, Via};
+use runproof_proof::finding::Verdict;
+use runproof_store::faults::{Fault, FaultPlan, Faulty};
+use runproof_store::{CommandError, Store};
+use serde_json::{Value, json};
+
+use crate::doubles::{FakeClock, START, Seeds, block_on, failure, manifest, operator};
+use crate::support::*;
+
+const STEPS: [&str; 3] = ["a", "b", "c"];
+
+/// What happened outside: nothing of it is lost when a process dies.
+#[derive(Default)]
+struct World {
+    /// Calls that arrived, by step: the key and the attempt of each.
+    calls: BTreeMap<String, Vec<(String, u32)>>,
+    /// How often each effect happened, by key.
+    effects: BTreeMap<String, u32>,
+}
+
+/// A skill of one class, at the edge of the world.
+struct Actor {
+    manifest: Manifest,
+    world: Arc<Mutex<World>>,
+}
+
+#[async_trait]
+impl Skill for Actor {
+    fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    fn effect(&self, _params: &Value) -> EffectClass {
+        self.manifest.effects[0]
+    }
+
+    fn check(&self, _params: &Value) -> Vec<ParamFinding> {
+        Vec::new()
+    }
+
+    async fn invoke(&self, dispatch: &Dispatch) -> Attempt {
+        let call = dispatch.call();
+        let mut world = self.world.lock().unwrap();
+        let calls = world.calls.entry(call.step_id.clone()).or_default();
+        calls.push((call.idempotency_key.clone(), call.attempt));
+        if call.step_id == "b" && calls.len() == 1 {
+            // Once in every story a receiver turns the call away and asks to come back later.
+            let failure = Failure { retry_after: Some(Duration::from_secs(60)), ..failure("busy", ErrorCategory::RateLimit, true) };
+            return Attempt { result: AttemptResult::NotDone(failure), cost_microcents: 3, writes: Vec::new() };
+        }
+        let mut writes = Vec::new();
+        match self.manifest.effects[0] {
+            EffectClass::Pure | EffectClass::Read => {}
+            EffectClass::Transactional => writes.push(Write::Put { key: call.step_id.clone(), value: b"true".to_vec() }),
+            EffectClass::Idempotent => {
+                world.effects.entry(call.idempotency_key.clone()).or_insert(1); // the receiver knows the key
+            }
+            EffectClass::Probeable | EffectClass::Unsafe => *world.effects.entry(call.idempotency_key.clone()).or_default() += 1,
+        }
+        let output = json!({"step": call.step_id, "previous": dispatch.params().get("previous")});
+        Attempt { result: AttemptResult::Done { output }, cost_microcents: 7, writes }
+    }
+
+    async fn probe(&self, dispatch: &Dispatch) -> Probe {
+        match self.world.lock().unwrap().effects.get(&dispatch.call().idempotency_key) {
+            Some(_) => Probe::Done { output: json!({"step": dispatch.call().step_id, "previous": "asked"}) },
+            None => Probe::NotDone,
+        }
+    }
+}
+
+/// One run of three steps through any number of processes.
+struct Story {
+    subject: Box<dyn Subject>,
+    effect: EffectClass,
+    world: Arc<Mutex<World>>,
+    clock: Arc<FakeClock>,
+    seeds: Arc<Seeds>,
+}
+
+impl Story {
+    fn begin(begin: fn() -> Box<dyn Subject>, effect: EffectClass) -> Self {
+        let subject = begin();
+        populate(subject.store().as_ref());
+        Self { subject, effect, world: Arc::default(), clock: FakeClock::new(), seeds: Arc::default() }
+    }
+
+    /// A process lives until the run is over or the store fails it.
+    fn live(&self, plan: &Arc<FaultPlan>) -> Result<(), StoreError> {
+        let store: Arc<dyn Store> = Arc::new(Faulty::new(self.subject.store(), Arc::clone(plan)));
+        let actor = Actor { manifest: manifest("act", self.effect), world: Arc::clone(&self.world) };
+        let process = Process::new(Arc::clone(&store) as Arc<dyn Journal>, vec![Arc::new(actor)], &self.clock, &self.seeds);
+        // Whoever wants the run asks again after a crash; the key makes it the same run.
+        let steps = STEPS.iter().enumerate().map(|(place, id)| {
+            // A step that a person settled has no output, so nothing refers to what may need a person.
+            let refers = place.checked_sub(1).filter(|_| self.effect != EffectClass::Unsafe);
+            let previous = refers.map(|place| format!("{{{{ steps.{}.output.step }}}}", STEPS[place]));
+            json!({"id": id, "skill": "act", "with": {"previous": previous}, "retry": {"max_attempts": 2}})
+        });
+        let mut asked = request(TENANT, "r_1", Some(crate::support::plan(Value::Array(steps.collect()))));
+        asked.idempotency_key = Some("asked-once".to_owned());
+        let opened = block_on(store.open_run(admit(asked).unwrap(), Some(WORKER.to_owned()), stamp(START)));
+        let opened = opened.map_err(|error| match error {
+            CommandError::Store(error) => error,
+            other => panic!("{other}"),
+        })?;
+        if let Some(fence) = opened.fence {
+            process.drive(Claimed { run: opened.run, fence })?;
+        }
+        loop {
+            for claimed in block_on(store.claim(WORKER, u64::MAX >> 1, 16))? {
+                process.drive(claimed)?;
+            }
+            let run = load(store.as_ref(), TENANT, "r_1");
+            match run.wait_since() {
+                Some((WaitReason::Resolution(step_id), _)) => self.resolve(&process, &run, step_id)?,
+                Some((WaitReason::RetryAt(_) | WaitReason::Paused, _)) => {}
+                None if matches!(run.status(), RunStatus::Ended(_)) => return Ok(()),
+                None => {}
+            }
+        }
+    }
+
+    /// Somebody looks at the world and says what came of the step.
+    fn resolve(&self, process: &Process, run: &Run, step_id: String) -> Result<(), StoreError> {
+        let key = &run.current.as_ref().unwrap().intent.idempotency_key;
+        let happened = self.world.lock().unwrap().effects.contains_key(key);
+        let resolution = if happened { Resolution::Done } else { Resolution::NotDone };
+        let command = Command::Resolve { step_id, resolution, actor: operator(), reason: "asked the receiver".to_owned() };
+        process.apply(TENANT, "r_1", command)?.expect("the run waits for a resolution");
+        Ok(())
+    }
+
+    /// Lives through the faults, one process for each, and then without one. Answers whether every fault happened.
+    fn tell(&mut self, faults: &[(u64, Fault)]) -> bool {
+        let mut fired = true;
+        for (nth, fault) in faults {
+            let plan = FaultPlan::new(*nth, *fault);
+            let lived = self.live(&plan);
+            assert_eq!(lived.is_err(), plan.fired(), "only the fault ends a process: {lived:?}");
+            fired &= plan.fired();
+            self.subject.restart();
+        }
+        self.live(&FaultPlan::new(0, Fault::Before)).unwrap();
+        fired
+    }
+
+    /// Whatever happened, this holds. Answers how many attempts were found without an outcome.
+    fn judge(&self) -> usize {
+        let store = self.subject.store();
+        let run = load(store.as_ref(), TENANT, "r_1");
+        let events = placed(&evidence(store.as_ref(), TENANT, "r_1").transitions);
+        let (mut intents, mut found, mut refuted) = (BTreeSet::new(), 0, false);
+        for event in events.iter().map(|placed| &placed.entry.event) {
+            match &event.body {
+                Body::StepIntended(body) => assert!(intents.insert((body.step_id.clone(), body.attempt))),
+                Body::StepReturned(body) => {
+                    assert!(intents.remove(&(body.step_id.clone(), body.attempt)), "an outcome of one intent");
+                    if body.via != Via::Call {
+                        found += 1;
+                    }
+                    if body.via == Via::Recovery {
+                        assert_eq!(body.outcome, AttemptOutcome::Unknown, "nobody knows");
+                        assert_eq!(body.then == Then::Hold, self.effect == EffectClass::Unsafe, "only the unsafe wait for a person");
+                    }
+                }
+                Body::StepResolved(body) => refuted |= body.resolution == Resolution::NotDone,
+                _ => {}
+            }
+        }
+        assert!(intents.is_empty(), "every intent has an outcome: {intents:?}");
+        let expected = if refuted { EndStatus::Failed } else { EndStatus::Succeeded };
+        assert_eq!(run.status(), RunStatus::Ended(expected));
+        self.judge_world(refuted);
+        self.subject.keeper().wait_for(events.last().unwrap().index + 1);
+        assert_verdict(&prove(self.subject.as_ref(), TENANT, "r_1"), Verdict::Verified);
+        audit_ledger(self.subject.as_ref());
+        found
+    }
+
+    /// What may have happened to the world.
+    fn judge_world(&self, refuted: bool) {
+        let world = self.world.lock().unwrap();
+        for (step, calls) in &world.calls {
+            assert!(calls.iter().all(|(key, _)| *key == calls[0].0), "one key for all attempts of `{step}`: {calls:?}");
+        }
+        let keys: BTreeSet<&String> = world.calls.values().map(|calls| &calls[0].0).collect();
+        assert_eq!(keys.len(), world.calls.len(), "every step has its own key");
+        match self.effect {
+            EffectClass::Pure | EffectClass::Read => assert!(world.effects.is_empty()),
+            EffectClass::Transactional => {
+                for step in STEPS {
+                    assert_eq!(self.subject.value(TENANT, step), Some(("true".to_owned(), 1)), "`{step}` was written once");
+                }
+            }
+            EffectClass::Idempotent | EffectClass::Probeable => {
+                assert_eq!(world.effects.values().copied().collect::<Vec<_>>(), [1, 1, 1], "each effect happened once");
+            }
+            EffectClass::Unsafe => {
+                assert!(world.effects.values().all(|times| *times == 1), "no effect happened twice: {:?}", world.effects);
+                assert!(refuted || world.effects.len() == 3, "what is on record as done was done");
+                for (step, calls) in &world.calls {
+                    let most = if step == "b" { 2 } else { 1 }; // it was turned away once, and knew it
+                    assert!(calls.len() <= most, "`{step}` was called {} times", calls.len());
+                }
+            }
+        }
+    }
+}
+
+/// Every write of the story fails once, in both ways. Answers how many attempts were found without an outcome.
+fn every_write_fails_once(begin: fn() -> Box<dyn Subject>, effect: EffectClass, least_writes: u64) -> usize {
+    let mut found = 0;
+    for fault in [Fault::Before, Fault::After] {
+        for nth in 1.. {
+            let mut story = Story::begin(begin, effect);
+            let fired = story.tell(&[(nth, fault)]);
+            found += story.judge();
+            if !fired {
+                assert!(nth > least_writes, "the story has only {} writes", nth - 1);
+                break;
+            }
+        }
+    }
+    found
+}
+
+/// Every write fails, and then every write of the process that recovers.
+fn every_write_fails_twice(begin: fn() -> Box<dyn Subject>, effect: EffectClass) {
+    for first in [Fault::Before, Fault::After] {
+        for second in [Fault::Before, Fault::After] {
+            for nth in 1..=9 {
+                for then in 1..=9 {
+                    let mut story = Story::begin(begin, effect);
+                    let fired = story.tell(&[(nth, first), (then, second)]);
+                    story.judge();
+                    if !fired {
+                        break;
+                    }
+                }
+            }
+        }
+    }
+}
+
+macro_rules! matrix {
+    ($store:ident, $begin:expr) => {
+        mod $store {
+            use super::*;
+
+            #[test]
+            fn an_unsafe_effect_never_happens_twice_and_is_never_lost() {
+                assert!(every_write_fails_once($begin, EffectClass::Unsafe, 8) >= 6);
+            }
+
+            #[test]
+            fn an_idempotent_effect_is_repeated_only_under_its_key() {
+                assert!(every_write_fails_once($begin, EffectClass::Idempotent, 8) >= 6);
+            }
+
+            #[test]
+            fn a_probeable_effect_is_asked_about_and_happens_once() {
+                assert!(every_write_fails_once($begin, EffectClass::Probeable, 8) >= 6);
+            }
+
+            #[test]
+            fn a_transactional_write_is_applied_once() {
+                assert!(every_write_fails_once($begin, EffectClass::Transactional, 8) >= 6);
+            }
+
+            #[test]
+            fn a_read_is_done_again() {
+                assert!(every_write_fails_once($begin, EffectClass::Read, 8) >= 6);
+            }
+
+            #[test]
+            fn a_pure_step_leaves_no_attempt_without_outcome() {
+                assert_eq!(every_write_fails_once($begin, EffectClass::Pure, 4), 0);
+            }
+        }
+    };
+}
+
+matrix!(memory, InMemory::begin);
+matrix!(sqlite, OnDisk::begin);
+
+#[test]
+fn a_crash_during_the_recovery_from_a_crash_is_survived_too() {
+    for effect in EffectClass::ALL {
+        every_write_fails_twice(InMemory::begin, *effect);
+    }
+}

@@ -3,6 +3,7 @@
 
 mod conformance;
 mod crash;
+mod disk;
 #[path = "../../runproof-engine/tests/doubles.rs"]
 mod doubles;
 mod replay;

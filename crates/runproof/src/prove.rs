@@ -70,7 +70,10 @@ pub async fn prove(store: &dyn Store, tenant: &str, run_id: &str, trust: &Trust,
     let bundle = build(store, &evidence, tenant, run_id, placed, &ours.placed, checkpoint.as_ref(), size).await?;
     let mut report = examine(&bundle, trust);
     replay::check(&bundle, &mut report);
-    findings.extend(columns::ledger(store, &evidence, &bundle, &report).await?);
+    if bundle.anchor.is_none() {
+        report.find(Check::Heads, columns::rolled_back(&evidence, run_id, trust));
+    }
+    findings.extend(columns::ledger(store, &evidence, run_id, trust).await?);
     findings.extend(rows(&evidence, &bundle, &ours.placed, tenant, run_id));
     report.find(Check::Rows, findings);
     Ok(Some(Proof { report, bundle: Some(bundle) }))

@@ -259,6 +259,11 @@ fn a_completed_trace_and_its_steps_cannot_be_changed_through_the_database() {
     refused(&home, "UPDATE checkpoints SET root = 'x'", "S6_IMMUTABILITY_VIOLATION: checkpoints is append-only. UPDATE rejected.");
     refused(&home, "UPDATE runs SET status = 'running'", "runs: a run that is over cannot be changed");
     refused(&home, "DELETE FROM runs", "runs: direct DELETE not allowed");
+    for table in ["transitions", "run_seals", "checkpoints", "tenants", "agents", "runs", "aos_traces", "aos_trace_steps", "ledger_tiles"] {
+        let columns = home.sql(&format!("SELECT group_concat(name) FROM pragma_table_info('{table}')"))[0][0].clone();
+        let replace = format!("INSERT OR REPLACE INTO {table} ({columns}) SELECT {columns} FROM {table}");
+        refused(&home, &replace, ""); // REPLACE deletes without the triggers of DELETE
+    }
     assert_eq!(home.dump(), before, "nothing was changed");
     assert_eq!(home.proof(&run).0, 0);
 }

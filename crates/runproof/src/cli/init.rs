@@ -2,11 +2,11 @@
 
 use clap::Args;
 use runproof_engine::projection::rfc3339;
-use runproof_store::sqlite::{self, SqliteStore};
+use runproof_store::sqlite::{self, OpenError, SqliteStore};
 use serde_json::json;
 
 use crate::app::App;
-use crate::error::AppError;
+use crate::error::{AppError, Kind};
 use crate::output::Output;
 use crate::runtime;
 
@@ -40,17 +40,40 @@ impl Init {
 
 /// Makes everything that is missing.
 pub(super) fn initialise(app: &App, origin: Option<&str>) -> Result<bool, AppError> {
+    check_ledger(app)?;
     let random = data_encoding::HEXLOWER.encode(&runtime::random()[..8]);
     let origin = origin.map_or_else(|| format!("runproof.local/{random}"), str::to_owned);
     let made = app.home.create(&origin)?;
     if let Some(parent) = app.database.parent() {
         std::fs::create_dir_all(parent).map_err(|error| {
-            AppError::new(crate::error::Kind::Store, "store.unavailable", format!("cannot create `{}`: {error}", parent.display()))
+            AppError::new(Kind::Store, "store.unavailable", format!("cannot create `{}`: {error}", parent.display()))
         })?;
     }
     sqlite::create(&app.database, &rfc3339(runtime::now()))?;
     SqliteStore::create_ledger(&app.database, app.home.notary()?, runtime::random())?;
     Ok(made)
+}
+
+/// One key signs one history: a home that has signed does not begin another one, and a database keeps its key.
+fn check_ledger(app: &App) -> Result<(), AppError> {
+    let ledger = match SqliteStore::open_reader(&app.database) {
+        Ok(store) => store.ledger_key()?,
+        Err(OpenError::Missing(_) | OpenError::NoLedger(_)) => None,
+        Err(OpenError::NotMigrated { status, .. }) if status.current.is_none() => None,
+        Err(error) => return Err(error.into()),
+    };
+    let Some(ledger) = ledger else {
+        if !app.home.checkpoint_path().exists() {
+            return Ok(());
+        }
+        let message = format!("`{}` has signed a ledger that is not in `{}`, nothing was made", app.home.folder().display(), app.database.display());
+        return Err(AppError::new(Kind::Store, "init.ledger_missing", message).hint("put the database back, or begin anew in another RUNPROOF_HOME"));
+    };
+    let key = app.home.key_path().exists().then(|| app.home.signer()).transpose()?.map(|signer| signer.verifier().vkey());
+    match key {
+        Some(key) if key == ledger => Ok(()),
+        key => Err(OpenError::OtherKey { key: key.unwrap_or("missing".to_owned()), ledger }.into()),
+    }
 }
 
 /// Brings the database to the schema of this version.

@@ -4,14 +4,16 @@
 use runproof_engine::audit::RawRow;
 use runproof_engine::ports::StoreError;
 use runproof_engine::projection::Cell;
-use runproof_proof::bundle::Bundle;
-use runproof_proof::checkpoint::Checkpoint;
+use runproof_proof::bundle::Anchor;
+use runproof_proof::checkpoint::{Checkpoint, InclusionProof};
 use runproof_proof::event::{Body, Event};
 use runproof_proof::finding::{Code, Finding};
 use runproof_proof::hash::Hash;
 use runproof_proof::merkle::{self, Range};
+use runproof_proof::note::Note;
 use runproof_proof::payload::Payload;
-use runproof_proof::report::Report;
+use runproof_proof::trust::Trust;
+use runproof_proof::verify::signatures;
 use runproof_store::{Evidence, Store};
 
 use super::{Placed, inclusion};
@@ -148,24 +150,36 @@ fn erases(record: &Event, seq: u64, field: &str, index: u32) -> bool {
     body.seq == seq && body.field == field && body.index.is_none_or(|erased| erased == index)
 }
 
+/// A run that no checkpoint covers is compared with the known heads here: the log itself may be an older one.
+pub(super) fn rolled_back(evidence: &Evidence, run_id: &str, trust: &Trust) -> Option<Finding> {
+    let size = super::checkpoint(evidence).map_or(0, |(_, checkpoint)| checkpoint.size);
+    let known = trust.heads.iter().filter(|head| head.origin == evidence.log).map(|head| head.size).max()?;
+    let finding = Finding::new(Code::HeadOlder, run_id, "checkpoints.note");
+    (known > size).then(|| finding.differs(format!("at least {known} leaves"), format!("{size} leaves")))
+}
+
 /// The stored checkpoint has to be readable and signed, and the tiles have to lead to it.
-pub(super) async fn ledger(store: &dyn Store, evidence: &Evidence, bundle: &Bundle, report: &Report) -> Result<Vec<Finding>, StoreError> {
-    let run_id = &bundle.header.run_id;
-    let found = |code: Code| report.findings.iter().find(|finding| finding.code == code);
+pub(super) async fn ledger(store: &dyn Store, evidence: &Evidence, run_id: &str, trust: &Trust) -> Result<Vec<Finding>, StoreError> {
     let find = |place: &str, expected: &str, got: &str| Finding::new(Code::RowChanged, run_id, place).differs(expected, got);
-    let Some((_, checkpoint)) = super::checkpoint(evidence) else {
-        let unreadable = evidence.checkpoint.as_ref().map(|note| find("checkpoints.note", "a signed checkpoint", note));
-        return Ok(unreadable.into_iter().collect());
+    let Some(text) = &evidence.checkpoint else { return Ok(Vec::new()) };
+    let Some((note, checkpoint)) = super::checkpoint(evidence).and_then(|(_, checkpoint)| Some((Note::parse(text.as_bytes()).ok()?, checkpoint)))
+    else {
+        return Ok(vec![find("checkpoints.note", "a signed checkpoint", text)]);
     };
+    if checkpoint.origin != evidence.log {
+        return Ok(vec![find("checkpoints.note", &evidence.log, &checkpoint.origin)]);
+    }
+    let (root, size) = (checkpoint.root, checkpoint.size);
+    let proof = InclusionProof { index: 0, hashes: Vec::new(), note: text.clone() };
+    let signatures = signatures(run_id, &Anchor { proof, note, checkpoint }, trust);
     // A signature by another key says nothing about the row: it may be the verifier who has the wrong key.
-    let unsound = [Code::CheckpointSignature, Code::CheckpointOrigin];
-    if let Some(finding) = unsound.into_iter().find_map(found) {
+    if let Some(finding) = signatures.iter().find(|finding| finding.code == Code::CheckpointSignature) {
         return Ok(vec![find("checkpoints.note", &finding.expected, &finding.got)]);
     }
-    let root = tile(store, Range { start: 0, end: checkpoint.size }).await?;
-    if root != Some(checkpoint.root) {
-        let got = root.map_or("a missing or short tile".to_owned(), |root| root.hex());
-        return Ok(vec![find("ledger_tiles.hashes", &checkpoint.root.hex(), &got)]);
+    let got = tile(store, Range { start: 0, end: size }).await?;
+    if got == Some(root) {
+        return Ok(Vec::new());
     }
-    Ok(Vec::new())
+    let got = got.map_or("a missing or short tile".to_owned(), |root| root.hex());
+    Ok(vec![find("ledger_tiles.hashes", &root.hex(), &got)])
 }
