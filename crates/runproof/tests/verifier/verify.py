@@ -624,6 +624,7 @@ def parse_trust(data):
     for entry in value["keys"]:
         need(isinstance(entry, dict) and set(entry) <= {"vkey", "last_size"} and is_text(entry.get("vkey")), "key")
         need("last_size" not in entry or is_number(entry["last_size"]), "last_size")
+        need(all(entry["vkey"] != other["vkey"] for other in value["keys"] if other is not entry), "a key twice")
         keys.append((*parse_vkey(entry["vkey"]), entry.get("last_size")))
     heads = [Checkpoint(note.encode("utf-8")) for note in value.get("heads", [])]
     need(all(head_signed(head, keys) for head in heads), "a head without a valid signature")
