@@ -31,8 +31,15 @@ struct Page {
 
 impl Book {
     pub(crate) fn new(run: &Run, lines: Vec<Line>) -> Self {
-        let page =
-            Page { lines, writes: Vec::new(), owner: None, epoch: 0, wake_at: Some(run.created_at), over: run.seal.is_some(), dies_in: 0 };
+        let page = Page {
+            lines,
+            writes: Vec::new(),
+            owner: None,
+            epoch: 0,
+            wake_at: Some(run.created_at),
+            over: run.seal.is_some(),
+            dies_in: 0,
+        };
         Self { log: run.log.clone(), tenant: run.tenant.clone(), run_id: run.id.clone(), page: Mutex::new(page) }
     }
 

@@ -136,8 +136,12 @@ pub(crate) fn operator() -> Actor {
 pub(crate) enum Answer {
     Done(Value),
     Writes(Value, Vec<Write>),
-    Failed { retryable: bool, retry_after_ms: Option<u64> },
+    Failed {
+        retryable: bool,
+        retry_after_ms: Option<u64>,
+    },
     Says(String),
+    Costs(u64),
     NotDone,
     Unknown,
     Hangs,
@@ -231,6 +235,7 @@ impl Skill for Scripted {
         let call = dispatch.call();
         let seen = Seen { attempt: call.attempt, key: call.idempotency_key.clone(), params: dispatch.params().clone() };
         self.seen.lock().unwrap().push(seen);
+        let mut cost_microcents = 250;
         let (result, writes) = match next(&self.answers).unwrap_or(Answer::Done(Value::Null)) {
             Answer::Done(output) => (AttemptResult::Done { output }, Vec::new()),
             Answer::Writes(output, writes) => (AttemptResult::Done { output }, writes),
@@ -239,18 +244,27 @@ impl Skill for Scripted {
                 failure.retry_after = retry_after_ms.map(Duration::from_millis);
                 (AttemptResult::Failed(failure), Vec::new())
             }
-            Answer::Says(message) => {
-                (AttemptResult::Failed(Failure { message, ..failure("test.said", ErrorCategory::Client, false) }), Vec::new())
+            Answer::Says(message) => (
+                AttemptResult::Failed(Failure { message, ..failure("test.said", ErrorCategory::Client, false) }),
+                Vec::new(),
+            ),
+            Answer::Costs(cost) => {
+                cost_microcents = cost;
+                (AttemptResult::Done { output: Value::Null }, Vec::new())
             }
-            Answer::NotDone => (AttemptResult::NotDone(failure("test.refused", ErrorCategory::Network, true)), Vec::new()),
-            Answer::Unknown => (AttemptResult::Unknown(failure("test.reset", ErrorCategory::Network, true)), Vec::new()),
+            Answer::NotDone => {
+                (AttemptResult::NotDone(failure("test.refused", ErrorCategory::Network, true)), Vec::new())
+            }
+            Answer::Unknown => {
+                (AttemptResult::Unknown(failure("test.reset", ErrorCategory::Network, true)), Vec::new())
+            }
             Answer::Hangs => std::future::pending().await,
             Answer::Cancelled => {
                 self.cancel.ask();
                 std::future::pending().await
             }
         };
-        Attempt { result, cost_microcents: 250, writes }
+        Attempt { result, cost_microcents, writes }
     }
 
     async fn probe(&self, _dispatch: &Dispatch) -> Probe {

@@ -75,23 +75,24 @@ fn event(run: &Run, dice: Dice) -> (Event, Values) {
 fn body(run: &Run, dice: Dice) -> (Body, Values) {
     let none = Values::new();
     let current = run.current.as_ref().filter(|_| dice.fits);
-    let fallback = |die: u8| (die % 4 == 0).then(|| "fallback".to_owned());
+    let fallback = |die: u8| die.is_multiple_of(4).then(|| "fallback".to_owned());
     let step_id = current.map_or_else(|| format!("s_{}", dice.a % 4), |current| current.intent.step_id.clone());
     let item = current.map_or_else(|| fallback(dice.b), |current| current.intent.item.clone());
     let attempt = current.map_or(u32::from(dice.c % 3), |current| current.intent.attempt);
     let number = [0, 1, 7, u64::MAX >> 11][usize::from(dice.c) % 4];
-    let shown = dice.c % 2 == 0;
-    let value = |field: &str, value: Value| if shown { Values::from([(field.to_owned(), value)]) } else { Values::new() };
+    let shown = dice.c.is_multiple_of(2);
+    let value =
+        |field: &str, value: Value| if shown { Values::from([(field.to_owned(), value)]) } else { Values::new() };
     match dice.kind {
         0 => (created(dice).into(), value("goal", json!("a goal"))),
         1 => {
-            let plan = if dice.a % 8 == 0 { json!("no plan") } else { plan() };
+            let plan = if dice.a.is_multiple_of(8) { json!("no plan") } else { plan() };
             (RunPlanned { plan: commitment(), plan_digest: sha256(b"plan"), step_count: 3 }.into(), value("plan", plan))
         }
         2 => (RunClaimed { epoch: run.epoch.wrapping_add(u64::from(dice.a % 3)), worker: "w".to_owned() }.into(), none),
         3 => (RunPaused { actor: operator(), reason: None }.into(), none),
         4 => (RunResumed { actor: operator(), reason: Some(commitment()) }.into(), value("reason", json!("why"))),
-        5 if dice.a % 4 == 0 => (RunCancelRequested { actor: operator(), reason: None }.into(), none),
+        5 if dice.a.is_multiple_of(4) => (RunCancelRequested { actor: operator(), reason: None }.into(), none),
         6..=8 => {
             let attempt = if dice.fits { current.map_or(1, |_| attempt + 1) } else { attempt };
             (intended(dice, step_id, item, attempt).into(), value("params", json!({"n": dice.a})))
@@ -105,9 +106,9 @@ fn body(run: &Run, dice: Dice) -> (Body, Values) {
             let attempts = if dice.fits && current.is_none() { 0 } else { attempt };
             (settled(dice, step_id, item, attempts, number).into(), value("error", json!({"text": 1})))
         }
-        15 if dice.a % 6 == 0 => (sealed(run, dice, number).into(), value("error", json!("over"))),
+        15 if dice.a.is_multiple_of(6) => (sealed(run, dice, number).into(), value("error", json!("over"))),
         16 => (GapRecorded { count: Some(number), gap: pick(GapKind::ALL, dice.a) }.into(), none),
-        17 if dice.a % 2 == 0 => (TenantCreated { actor: operator() }.into(), none),
+        17 if dice.a.is_multiple_of(2) => (TenantCreated { actor: operator() }.into(), none),
         _ => (BudgetGranted { scope: pick(Scope::ALL, dice.a), scope_id: "b".to_owned() }.into(), none),
     }
 }
@@ -123,11 +124,11 @@ fn created(dice: Dice) -> RunCreated {
         parent_run_id: None,
         plan_digest: None,
         planner: Versioned { name: "static".to_owned(), version: "1".to_owned() },
-        policy_set: if dice.a % 8 == 0 { "unknown@1".to_owned() } else { "builtin/empty@1".to_owned() },
+        policy_set: if dice.a.is_multiple_of(8) { "unknown@1".to_owned() } else { "builtin/empty@1".to_owned() },
         retry_of: None,
         run_id: "r_1".to_owned(),
         run_no: 1,
-        synthetic_scenario_id: (dice.b % 2 == 0).then(|| "sc".to_owned()),
+        synthetic_scenario_id: dice.b.is_multiple_of(2).then(|| "sc".to_owned()),
     }
 }
 
@@ -152,7 +153,7 @@ fn returned(dice: Dice, step_id: String, item: Option<String>, attempt: u32, num
     let then = pick(Then::ALL, dice.b);
     StepReturned {
         attempt,
-        category: (dice.a % 3 != 0).then(|| pick(ErrorCategory::ALL, dice.c)),
+        category: (!dice.a.is_multiple_of(3)).then(|| pick(ErrorCategory::ALL, dice.c)),
         code: None,
         cost_microcents: number,
         duration_us: number,
@@ -162,8 +163,8 @@ fn returned(dice: Dice, step_id: String, item: Option<String>, attempt: u32, num
         output: Some(commitment()),
         outcome: pick(AttemptOutcome::ALL, dice.a),
         retry_after_us: None,
-        retry_at: (then == Then::Retry && dice.a % 5 != 0).then_some(number),
-        retryable: dice.c % 2 == 0,
+        retry_at: (then == Then::Retry && !dice.a.is_multiple_of(5)).then_some(number),
+        retryable: dice.c.is_multiple_of(2),
         step_id,
         then,
         via: pick(Via::ALL, dice.c),
@@ -188,7 +189,8 @@ fn settled(dice: Dice, step_id: String, item: Option<String>, attempts: u32, num
 }
 
 fn sealed(run: &Run, dice: Dice, number: u64) -> RunSealed {
-    let totals = Totals { attempts: number, cost_microcents: number, duration_us: number, resolved: number, unknown: number };
+    let totals =
+        Totals { attempts: number, cost_microcents: number, duration_us: number, resolved: number, unknown: number };
     RunSealed {
         error: Some(commitment()),
         event_count: run.next_seq,
@@ -213,7 +215,12 @@ fn decides(run: &Run) {
         Command::Claim { worker: "w".to_owned(), epoch: run.epoch + 1 },
         Command::Record(Outcome::interrupted()),
         Command::Cancel { actor: operator(), reason: None },
-        Command::Resolve { step_id: "s_1".to_owned(), resolution: Resolution::Done, actor: operator(), reason: "r".to_owned() },
+        Command::Resolve {
+            step_id: "s_1".to_owned(),
+            resolution: Resolution::Done,
+            actor: operator(),
+            reason: "r".to_owned(),
+        },
         Command::Plan(plan()),
         Command::PlannerFailed { message: "none".to_owned() },
     ];
@@ -234,7 +241,7 @@ proptest! {
         let mut accepted: Vec<(Vec<u8>, Values)> = Vec::new();
         // Every story gets a beginning, or most would be nothing but refusals.
         let opening = [Dice { kind: 0, identity: 1, fits: true, a: 1, b: 1, c: 0 }, Dice { kind: 1, identity: 1, fits: true, a: 1, b: 1, c: 0 }];
-        let skip = usize::from(rolls[0].a % 3 == 0);
+        let skip = usize::from(rolls[0].a.is_multiple_of(3));
         for roll in opening.into_iter().skip(skip).chain(rolls) {
             let (event, values) = event(&run, roll);
             let before = all_of(&run);
@@ -243,7 +250,7 @@ proptest! {
                 Ok(()) => accepted.push((event.encode(), values)),
                 Err(_) => prop_assert_eq!(before, all_of(&run), "a refused event changes nothing"),
             }
-            let _ = (run.status().word(), run.wait_since(), run.open().is_some());
+            prop_assert!(run.seal.is_none() || (run.wait_since().is_none() && run.open().is_none()), "{}", run.status().word());
         }
         let mut again = Run::new(LOG, "t_1", "r_1");
         for (bytes, values) in &accepted {
@@ -273,7 +280,7 @@ fn the_dice_reach_every_state_of_a_run() {
         let mut run = Run::new(LOG, "t_1", "r_1");
         for count in 0..60 {
             let kind = if count < 2 { count } else { die() % 18 };
-            let roll = Dice { kind, identity: 1, fits: die() % 5 != 0, a: die(), b: die(), c: die() };
+            let roll = Dice { kind, identity: 1, fits: !die().is_multiple_of(5), a: die(), b: die(), c: die() };
             let (event, values) = event(&run, roll);
             if run.apply(&event, event.leaf_hash(), &values).is_ok() {
                 kinds.insert(event.body.kind());

@@ -1,5 +1,7 @@
 //! The tests of the engine, in one binary: stories of runs, the fold under any sequence of events, plans, redaction.
 
+#![expect(clippy::unwrap_used, reason = "everything here is a test, and a panic is how a test fails")]
+
 mod book;
 mod doubles;
 mod fold;

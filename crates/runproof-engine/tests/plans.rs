@@ -38,7 +38,16 @@ fn every_field_of_a_later_version_is_refused_by_name_and_path() {
         check(&value, &[&format!("plan.unsupported $.{field}")]);
     }
     let later = [
-        "needs", "depends_on", "when", "condition", "foreach", "repeat", "output_key", "approval", "budget", "compensate",
+        "needs",
+        "depends_on",
+        "when",
+        "condition",
+        "foreach",
+        "repeat",
+        "output_key",
+        "approval",
+        "budget",
+        "compensate",
         "output_schema",
     ];
     for field in later {
@@ -156,7 +165,10 @@ fn refused(change: impl FnOnce(&mut RunRequest)) -> Vec<String> {
 #[test]
 fn a_request_without_tenant_agent_or_origin_is_refused_with_everything_that_is_wrong() {
     assert!(admit(request()).is_ok());
-    assert_eq!(refused(|asked| asked.origin_system_id = "legacy-migration".to_owned()), ["request.origin origin_system_id"]);
+    assert_eq!(
+        refused(|asked| asked.origin_system_id = "legacy-migration".to_owned()),
+        ["request.origin origin_system_id"]
+    );
     assert_eq!(refused(|asked| asked.origin_system_id = " \t".to_owned()), ["request.origin origin_system_id"]);
     assert_eq!(refused(|asked| asked.agent = "legacy-unknown".to_owned()), ["request.agent agent"]);
     let all = refused(|asked| {
@@ -167,7 +179,13 @@ fn a_request_without_tenant_agent_or_origin_is_refused_with_everything_that_is_w
         asked.idempotency_key = Some(String::new());
         asked.plan = Some(json!({"steps": 7}));
     });
-    for expected in ["request.id run_id", "request.id tenant", "request.id agent", "request.origin origin_system_id", "request.id idempotency_key"] {
+    for expected in [
+        "request.id run_id",
+        "request.id tenant",
+        "request.id agent",
+        "request.origin origin_system_id",
+        "request.id idempotency_key",
+    ] {
         assert!(all.iter().any(|finding| finding == expected), "{expected} is missing: {all:?}");
     }
     assert!(all.iter().any(|finding| finding.starts_with("plan.")), "{all:?}");

@@ -69,8 +69,17 @@ fn audit(book: &Book) {
     let mut report = examine(&bundle, &Trust::default());
     let replayed = replay::check(&bundle, &mut report);
     assert!(replayed.findings.is_empty(), "replay: {:#?}", replayed.findings);
-    assert_eq!(replayed.skipped, if bundle.entries.iter().any(|entry| matches!(entry.event.body, Body::RunPlanned(_))) { 0 } else { 1 });
-    let unexpected: Vec<_> = report.findings.iter().filter(|finding| !matches!(finding.code, Code::OutcomeUnknown | Code::CheckpointMissing | Code::RunOpen | Code::RunNoSteps)).collect();
+    assert_eq!(
+        replayed.skipped,
+        if bundle.entries.iter().any(|entry| matches!(entry.event.body, Body::RunPlanned(_))) { 0 } else { 1 }
+    );
+    let unexpected: Vec<_> = report
+        .findings
+        .iter()
+        .filter(|finding| {
+            !matches!(finding.code, Code::OutcomeUnknown | Code::CheckpointMissing | Code::RunOpen | Code::RunNoSteps)
+        })
+        .collect();
     assert!(unexpected.is_empty(), "{unexpected:#?}");
     assert_ne!(report.verdict(), Verdict::Tampered);
 }
@@ -118,6 +127,7 @@ fn answer(text: &str) -> Answer {
         "failed" => Answer::Failed { retryable: false, retry_after_ms: None },
         "busy" => Answer::Failed { retryable: true, retry_after_ms: rest.parse().ok() },
         "says" => Answer::Says(rest.replace("\\0", "\0")),
+        "costs" => Answer::Costs(rest.parse().unwrap()),
         "not_done" => Answer::NotDone,
         "unknown" => Answer::Unknown,
         "hang" => Answer::Hangs,
@@ -246,7 +256,12 @@ impl Story {
             self.out.push_str("nothing to do\n");
             return;
         };
-        let command = Command::Resolve { step_id: step.to_owned(), resolution, actor: operator(), reason: "asked them".to_owned() };
+        let command = Command::Resolve {
+            step_id: step.to_owned(),
+            resolution,
+            actor: operator(),
+            reason: "asked them".to_owned(),
+        };
         let context = Context { now: self.clock.now(), seed: self.seeds.seed(), facts: &self.driver.skills };
         let decided = decide(&run, command, &context);
         let (lines, after) = match decided {
@@ -284,25 +299,48 @@ impl Story {
 
 fn ms(at: u64) -> String {
     let passed = at - START;
-    if passed.is_multiple_of(1000) { (passed / 1000).to_string() } else { format!("{}.{:03}", passed / 1000, passed % 1000) }
+    if passed.is_multiple_of(1000) {
+        (passed / 1000).to_string()
+    } else {
+        format!("{}.{:03}", passed / 1000, passed % 1000)
+    }
 }
 
 fn told(body: &Body) -> String {
-    let name = |step: &str, item: &Option<String>| item.as_ref().map_or_else(|| step.to_owned(), |item| format!("{step}/{item}"));
+    let name = |step: &str, item: &Option<String>| {
+        item.as_ref().map_or_else(|| step.to_owned(), |item| format!("{step}/{item}"))
+    };
     let word = |word: Option<&str>| word.map(|word| format!(" {word}")).unwrap_or_default();
+    #[expect(clippy::wildcard_enum_match_arm, reason = "what these stories never hold is told by its kind")]
     match body {
         Body::RunClaimed(body) => format!("claimed {}", body.epoch),
         Body::RunCancelRequested(_) => "cancel requested".to_owned(),
-        Body::StepIntended(body) => format!("intended {}#{} {}", name(&body.step_id, &body.item), body.attempt, body.skill),
+        Body::StepIntended(body) => {
+            format!("intended {}#{} {}", name(&body.step_id, &body.item), body.attempt, body.skill)
+        }
         Body::StepReturned(body) => {
             let retry = body.retry_at.map(|at| format!(" at {}", ms(at))).unwrap_or_default();
             let (code, via) = (word(body.code.as_deref()), body.via);
-            format!("{} of {}#{} by {via}{code}, {}{retry}", body.outcome, name(&body.step_id, &body.item), body.attempt, body.then)
+            format!(
+                "{} of {}#{} by {via}{code}, {}{retry}",
+                body.outcome,
+                name(&body.step_id, &body.item),
+                body.attempt,
+                body.then
+            )
         }
-        Body::StepResolved(body) => format!("resolved {}#{} {}", name(&body.step_id, &body.item), body.attempt, body.resolution),
+        Body::StepResolved(body) => {
+            format!("resolved {}#{} {}", name(&body.step_id, &body.item), body.attempt, body.resolution)
+        }
         Body::StepSettled(body) => {
             let code = word(body.code.as_deref());
-            format!("settled {} {} {} {}{code}", body.step_index, name(&body.step_id, &body.item), body.status, body.category)
+            format!(
+                "settled {} {} {} {}{code}",
+                body.step_index,
+                name(&body.step_id, &body.item),
+                body.status,
+                body.category
+            )
         }
         Body::RunSealed(body) => format!("sealed {} {}", body.status, body.reason),
         other => other.kind().to_owned(),
@@ -1168,7 +1206,13 @@ fn a_reference_to_a_redacted_value_fails_the_step() {
         = failed",
     );
     assert!(ended.skills["pay"].seen.lock().unwrap().is_empty());
-    assert!(ended.book.lines().iter().all(|line| !String::from_utf8_lossy(line.payload.as_deref().unwrap_or_default()).contains("k-123456789")));
+    assert!(
+        ended
+            .book
+            .lines()
+            .iter()
+            .all(|line| !String::from_utf8_lossy(line.payload.as_deref().unwrap_or_default()).contains("k-123456789"))
+    );
 }
 
 #[test]
@@ -1252,6 +1296,25 @@ fn an_output_that_cannot_be_recorded_fails_the_step_and_takes_its_writes_with_it
 }
 
 #[test]
+fn a_cost_out_of_all_reason_does_not_make_the_run_unreadable() {
+    let ended = check(
+        r#"
+        skill pay unsafe: costs 18446744073709551615
+        step pay pay
+        ---
+        drive"#,
+        "
+        0 claimed 1
+        0 intended pay#1 pay
+        0 done of pay#1 by call, settle
+        0 settled 0 pay success execution
+        0 sealed succeeded plan_completed
+        = succeeded",
+    );
+    assert_eq!(ended.run.sums.cost_microcents, (1 << 53) - 1);
+}
+
+#[test]
 fn parameters_that_cannot_be_recorded_fail_the_step_instead_of_the_engine() {
     let deep = |levels: usize, core: &str| format!("{}{core}{}", "[".repeat(levels), "]".repeat(levels));
     let script = format!(
@@ -1304,8 +1367,7 @@ fn times_never_go_back_in_the_record() {
 fn a_planner_that_fails_ends_the_run_on_the_record() {
     let admitted = admit(RunRequest { goal: "fetch http://".to_owned(), ..request(None) }).unwrap();
     let opening = open(&admitted, "example.org/log", &StreamHead::default(), 1, START, [7; 32]).unwrap();
-    let kinds: Vec<String> =
-        opening.lines.iter().map(|line| told(&Event::decode(&line.bytes).unwrap().body)).collect();
+    let kinds: Vec<String> = opening.lines.iter().map(|line| told(&Event::decode(&line.bytes).unwrap().body)).collect();
     assert_eq!(kinds, ["run.created", "sealed failed planner_failed"]);
     let book = Book::new(&opening.run, opening.lines);
     assert_eq!(book.load().error.as_deref(), Some(&json!("the URL in the goal has no host")));

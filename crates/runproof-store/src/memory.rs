@@ -21,8 +21,8 @@ use runproof_proof::merkle::Range;
 
 use crate::tree::{TileId, subtree_root};
 use crate::{
-    AgentRow, CommandError, Evidence, Notary, Opened, RunListing, Stamp, Store, TenantChange, TransitionRow, Tree, claimed,
-    fold, tenant_event, without_value,
+    AgentRow, CommandError, Evidence, Notary, Opened, RunListing, Stamp, Store, TenantChange, TransitionRow, Tree,
+    claimed, fold, tenant_event, without_value,
 };
 
 /// Tables whose rows belong to a run.
@@ -129,7 +129,8 @@ impl State {
     fn transition(&mut self, tenant: &str, stream: &Stream, first_seq: u64, lines: &[Line]) {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let events: Vec<String> = lines.iter().map(|line| text(&line.bytes)).collect();
-        let payloads: Vec<String> = lines.iter().map(|line| text(line.payload.as_deref().unwrap_or_default())).collect();
+        let payloads: Vec<String> =
+            lines.iter().map(|line| text(line.payload.as_deref().unwrap_or_default())).collect();
         self.transitions.push(TransitionRow {
             first_leaf: self.tree.size(),
             tenant: tenant.to_owned(),
@@ -177,7 +178,10 @@ impl State {
                 let key = request.idempotency_key.clone().unwrap_or_default();
                 return Err(CommandError::KeyReused { key, run_id: run_id.clone() });
             }
-            let missing = || StoreError::Corrupt { at: "idempotency_keys".to_owned(), problem: format!("run `{run_id}` has no events") };
+            let missing = || StoreError::Corrupt {
+                at: "idempotency_keys".to_owned(),
+                problem: format!("run `{run_id}` has no events"),
+            };
             let run = self.load(&request.tenant, run_id)?.ok_or_else(missing)?;
             return Ok(Opened { run, fence: None, existing: true });
         }
@@ -201,7 +205,8 @@ impl State {
         let owner = owner.filter(|_| run.seal.is_none());
         if run.seal.is_none() {
             let (epoch, wake_at) = if owner.is_some() { (1, None) } else { (0, Some(stamp.now)) };
-            self.queue.insert(key, Queued { owner: owner.clone(), epoch, next_seq: run.next_seq, head: run.head, wake_at });
+            self.queue
+                .insert(key, Queued { owner: owner.clone(), epoch, next_seq: run.next_seq, head: run.head, wake_at });
         }
         self.commit();
         Ok(Opened { run, fence: owner.map(|owner| Fence { owner, epoch: 1 }), existing: false })
@@ -264,7 +269,10 @@ impl State {
     }
 
     fn claim(&mut self, owner: &str, key: &Key) -> Result<Option<Claimed>, StoreError> {
-        let missing = || StoreError::Corrupt { at: format!("run_queue[run_id={}]", key.1), problem: "the run has no events".to_owned() };
+        let missing = || StoreError::Corrupt {
+            at: format!("run_queue[run_id={}]", key.1),
+            problem: "the run has no events".to_owned(),
+        };
         if self.queue.get(key).is_none_or(|queued| queued.owner.is_some()) {
             return Ok(None);
         }
@@ -294,7 +302,9 @@ impl State {
                 let row = AgentRow { tenant_id: tenant.to_owned(), id: id.clone(), name: name.clone(), created_at: at };
                 self.agents.insert(key, row);
             }
-            TenantChange::Erase { run_id, seq, field, index, .. } => self.erase(tenant, run_id, *seq, field, *index, at)?,
+            TenantChange::Erase { run_id, seq, field, index, .. } => {
+                self.erase(tenant, run_id, *seq, field, *index, at)?
+            }
         }
         self.transition(tenant, &Stream::Tenant(tenant.to_owned()), head.next_seq, std::slice::from_ref(&event.line));
         self.heads.insert(tenant.to_owned(), (event.head, runs));
@@ -302,7 +312,15 @@ impl State {
         Ok(())
     }
 
-    fn erase(&mut self, tenant: &str, run_id: &str, seq: u64, field: &str, index: Option<u32>, at: String) -> Result<(), CommandError> {
+    fn erase(
+        &mut self,
+        tenant: &str,
+        run_id: &str,
+        seq: u64,
+        field: &str,
+        index: Option<u32>,
+        at: String,
+    ) -> Result<(), CommandError> {
         let no_run = || CommandError::NoRun { tenant: tenant.to_owned(), run_id: run_id.to_owned() };
         if self.load(tenant, run_id)?.ok_or_else(no_run)?.seal.is_none() {
             return Err(CommandError::RunOpen(run_id.to_owned()));
@@ -435,6 +453,11 @@ impl Store for MemoryStore {
 
     async fn list_agents(&self, tenant: Option<&str>) -> Result<Vec<AgentRow>, StoreError> {
         let state = self.state();
-        Ok(state.agents.values().filter(|agent| tenant.is_none_or(|tenant| tenant == agent.tenant_id)).cloned().collect())
+        Ok(state
+            .agents
+            .values()
+            .filter(|agent| tenant.is_none_or(|tenant| tenant == agent.tenant_id))
+            .cloned()
+            .collect())
     }
 }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use runproof_engine::admission::Admitted;
@@ -103,7 +103,7 @@ pub struct SqliteStore {
 struct Engine {
     jobs: Option<Sender<Job>>,
     writer: Option<JoinHandle<()>>,
-    _lock: File,
+    _lock: Lock,
 }
 
 impl Drop for Engine {
@@ -133,7 +133,16 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, OpenError> {
 pub fn create(path: &Path, now: &str) -> Result<migrate::Status, OpenError> {
     let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
     let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
-    connection.pragma_update(None, "journal_mode", "WAL").map_err(sqlite)?;
+    // SQLite does not wait for another process that makes the same switch, whatever the timeout says.
+    let begun = Instant::now();
+    loop {
+        match connection.pragma_update(None, "journal_mode", "WAL") {
+            Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) && begun.elapsed() < BUSY => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            switched => break switched.map_err(sqlite)?,
+        }
+    }
     Ok(migrate::apply(&mut connection, now)?)
 }
 
@@ -159,13 +168,23 @@ fn lock_path(path: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// The lock on being the engine.
+struct Lock(File);
+
+impl Drop for Lock {
+    /// Closing is not enough: a child that another thread forks holds the open file until it runs its own program.
+    fn drop(&mut self) {
+        self.0.unlock().ok();
+    }
+}
+
 /// Takes the lock on being the engine. Readers never need it.
-fn lock(path: &Path) -> Result<File, OpenError> {
+fn lock(path: &Path) -> Result<Lock, OpenError> {
     let lock_path = lock_path(path);
     let io = |source| OpenError::Io { path: lock_path.clone(), source };
     let file = OpenOptions::new().create(true).write(true).truncate(false).open(&lock_path).map_err(io)?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(std::fs::TryLockError::WouldBlock) => Err(OpenError::Busy(path.to_owned())),
         Err(std::fs::TryLockError::Error(error)) => Err(io(error)),
     }

@@ -60,17 +60,24 @@ impl Skill for Actor {
         calls.push((call.idempotency_key.clone(), call.attempt));
         if call.step_id == "b" && calls.len() == 1 {
             // Once in every story a receiver turns the call away and asks to come back later.
-            let failure = Failure { retry_after: Some(Duration::from_secs(60)), ..failure("busy", ErrorCategory::RateLimit, true) };
+            let failure = Failure {
+                retry_after: Some(Duration::from_secs(60)),
+                ..failure("busy", ErrorCategory::RateLimit, true)
+            };
             return Attempt { result: AttemptResult::NotDone(failure), cost_microcents: 3, writes: Vec::new() };
         }
         let mut writes = Vec::new();
         match self.manifest.effects[0] {
             EffectClass::Pure | EffectClass::Read => {}
-            EffectClass::Transactional => writes.push(Write::Put { key: call.step_id.clone(), value: b"true".to_vec() }),
+            EffectClass::Transactional => {
+                writes.push(Write::Put { key: call.step_id.clone(), value: b"true".to_vec() })
+            }
             EffectClass::Idempotent => {
                 world.effects.entry(call.idempotency_key.clone()).or_insert(1); // the receiver knows the key
             }
-            EffectClass::Probeable | EffectClass::Unsafe => *world.effects.entry(call.idempotency_key.clone()).or_default() += 1,
+            EffectClass::Probeable | EffectClass::Unsafe => {
+                *world.effects.entry(call.idempotency_key.clone()).or_default() += 1
+            }
         }
         let output = json!({"step": call.step_id, "previous": dispatch.params().get("previous")});
         Attempt { result: AttemptResult::Done { output }, cost_microcents: 7, writes }
@@ -104,7 +111,8 @@ impl Story {
     fn live(&self, plan: &Arc<FaultPlan>) -> Result<(), StoreError> {
         let store: Arc<dyn Store> = Arc::new(Faulty::new(self.subject.store(), Arc::clone(plan)));
         let actor = Actor { manifest: manifest("act", self.effect), world: Arc::clone(&self.world) };
-        let process = Process::new(Arc::clone(&store) as Arc<dyn Journal>, vec![Arc::new(actor)], &self.clock, &self.seeds);
+        let process =
+            Process::new(Arc::clone(&store) as Arc<dyn Journal>, vec![Arc::new(actor)], &self.clock, &self.seeds);
         // Whoever wants the run asks again after a crash; the key makes it the same run.
         let steps = STEPS.iter().enumerate().map(|(place, id)| {
             // A step that a person settled has no output, so nothing refers to what may need a person.
@@ -115,9 +123,9 @@ impl Story {
         let mut asked = request(TENANT, "r_1", Some(crate::support::plan(Value::Array(steps.collect()))));
         asked.idempotency_key = Some("asked-once".to_owned());
         let opened = block_on(store.open_run(admit(asked).unwrap(), Some(WORKER.to_owned()), stamp(START)));
-        let opened = opened.map_err(|error| match error {
-            CommandError::Store(error) => error,
-            other => panic!("{other}"),
+        let opened = opened.map_err(|error| {
+            let CommandError::Store(error) = error else { panic!("{error}") };
+            error
         })?;
         if let Some(fence) = opened.fence {
             process.drive(Claimed { run: opened.run, fence })?;
@@ -141,7 +149,8 @@ impl Story {
         let key = &run.current.as_ref().unwrap().intent.idempotency_key;
         let happened = self.world.lock().unwrap().effects.contains_key(key);
         let resolution = if happened { Resolution::Done } else { Resolution::NotDone };
-        let command = Command::Resolve { step_id, resolution, actor: operator(), reason: "asked the receiver".to_owned() };
+        let command =
+            Command::Resolve { step_id, resolution, actor: operator(), reason: "asked the receiver".to_owned() };
         process.apply(TENANT, "r_1", command)?.expect("the run waits for a resolution");
         Ok(())
     }
@@ -167,6 +176,7 @@ impl Story {
         let events = placed(&evidence(store.as_ref(), TENANT, "r_1").transitions);
         let (mut intents, mut found, mut refuted) = (BTreeSet::new(), 0, false);
         for event in events.iter().map(|placed| &placed.entry.event) {
+            #[expect(clippy::wildcard_enum_match_arm, reason = "only what concerns attempts is judged here")]
             match &event.body {
                 Body::StepIntended(body) => assert!(intents.insert((body.step_id.clone(), body.attempt))),
                 Body::StepReturned(body) => {
@@ -176,7 +186,11 @@ impl Story {
                     }
                     if body.via == Via::Recovery {
                         assert_eq!(body.outcome, AttemptOutcome::Unknown, "nobody knows");
-                        assert_eq!(body.then == Then::Hold, self.effect == EffectClass::Unsafe, "only the unsafe wait for a person");
+                        assert_eq!(
+                            body.then == Then::Hold,
+                            self.effect == EffectClass::Unsafe,
+                            "only the unsafe wait for a person"
+                        );
                     }
                 }
                 Body::StepResolved(body) => refuted |= body.resolution == Resolution::NotDone,
@@ -205,14 +219,22 @@ impl Story {
             EffectClass::Pure | EffectClass::Read => assert!(world.effects.is_empty()),
             EffectClass::Transactional => {
                 for step in STEPS {
-                    assert_eq!(self.subject.value(TENANT, step), Some(("true".to_owned(), 1)), "`{step}` was written once");
+                    assert_eq!(
+                        self.subject.value(TENANT, step),
+                        Some(("true".to_owned(), 1)),
+                        "`{step}` was written once"
+                    );
                 }
             }
             EffectClass::Idempotent | EffectClass::Probeable => {
                 assert_eq!(world.effects.values().copied().collect::<Vec<_>>(), [1, 1, 1], "each effect happened once");
             }
             EffectClass::Unsafe => {
-                assert!(world.effects.values().all(|times| *times == 1), "no effect happened twice: {:?}", world.effects);
+                assert!(
+                    world.effects.values().all(|times| *times == 1),
+                    "no effect happened twice: {:?}",
+                    world.effects
+                );
                 assert!(refuted || world.effects.len() == 3, "what is on record as done was done");
                 for (step, calls) in &world.calls {
                     let most = if step == "b" { 2 } else { 1 }; // it was turned away once, and knew it

@@ -1,6 +1,8 @@
 //! The tests of the stores, in one binary: one conformance suite for all of them, what SQLite promises beyond it, crashes
 //! at every write, and replay.
 
+#![expect(clippy::unwrap_used, reason = "everything here is a test, and a panic is how a test fails")]
+
 mod conformance;
 mod crash;
 mod disk;

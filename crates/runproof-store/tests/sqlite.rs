@@ -1,5 +1,5 @@
 //! What SQLite promises beyond the conformance suite: the rules that the file itself keeps against somebody who goes past
-//! the engine, its schema, who may open it, and what a batch costs. The rules are acceptance 4 of the first system.
+//! the engine, its schema, who may open it, and what a failure takes with it. The rules are acceptance 4 of the first system.
 
 mod evidence;
 mod open;

@@ -55,7 +55,12 @@ struct KeeperNotary {
 
 impl Keeper {
     pub(crate) fn new(seed: u8, last: Option<Checkpoint>) -> Self {
-        Self(Arc::new(Kept { seed: [seed; 32], last: Mutex::new(last), moved: Condvar::new(), broken: Mutex::new(false) }))
+        Self(Arc::new(Kept {
+            seed: [seed; 32],
+            last: Mutex::new(last),
+            moved: Condvar::new(),
+            broken: Mutex::new(false),
+        }))
     }
 
     fn signer(&self) -> NoteSigner {
@@ -231,7 +236,10 @@ impl Subject for OnDisk {
 
     fn value(&self, tenant: &str, key: &str) -> Option<(String, u64)> {
         let sql = "SELECT value, version FROM kv WHERE tenant_id = ?1 AND key = ?2";
-        rusqlite::OptionalExtension::optional(self.raw().query_row(sql, (tenant, key), |row| Ok((row.get(0)?, row.get(1)?)))).unwrap()
+        rusqlite::OptionalExtension::optional(
+            self.raw().query_row(sql, (tenant, key), |row| Ok((row.get(0)?, row.get(1)?))),
+        )
+        .unwrap()
     }
 }
 
@@ -296,7 +304,12 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    pub(crate) fn new(journal: Arc<dyn Journal>, skills: Vec<Arc<dyn Skill>>, clock: &Arc<FakeClock>, seeds: &Arc<Seeds>) -> Self {
+    pub(crate) fn new(
+        journal: Arc<dyn Journal>,
+        skills: Vec<Arc<dyn Skill>>,
+        clock: &Arc<FakeClock>,
+        seeds: &Arc<Seeds>,
+    ) -> Self {
         let mut registry = Skills::default();
         for skill in skills {
             registry.register(skill).unwrap();
@@ -309,7 +322,13 @@ impl Process {
             secrets: Arc::new(Vault::default()),
             observer: Arc::new(Blind),
         };
-        Self { clock: Arc::clone(clock), seeds: Arc::clone(seeds), driver, journal, cancel: Arc::new(Cancel::default()) }
+        Self {
+            clock: Arc::clone(clock),
+            seeds: Arc::clone(seeds),
+            driver,
+            journal,
+            cancel: Arc::new(Cancel::default()),
+        }
     }
 
     /// A process with the skills of [`mixed_plan`].
@@ -322,7 +341,12 @@ impl Process {
             Scripted::new("note", EffectClass::Transactional, vec![Answer::Writes(Value::Null, vec![write])], &cancel),
             Scripted::new("pay", EffectClass::Unsafe, vec![Answer::Done(json!({"receipt": "r-1"}))], &cancel),
             Scripted::new("doubt", EffectClass::Unsafe, vec![Answer::Unknown], &cancel),
-            Scripted::new("busy", EffectClass::Read, vec![Answer::Failed { retryable: true, retry_after_ms: Some(60_000) }], &cancel),
+            Scripted::new(
+                "busy",
+                EffectClass::Read,
+                vec![Answer::Failed { retryable: true, retry_after_ms: Some(60_000) }],
+                &cancel,
+            ),
         ];
         Self::new(journal, skills, &FakeClock::new(), &Arc::new(Seeds::default()))
     }
@@ -335,7 +359,8 @@ impl Process {
             let (run, left) = block_on(self.driver.drive(claimed, self.cancel.as_ref())).map_err(store_error)?;
             let Left::Until(at) = left else { return Ok((run, left)) };
             self.clock.move_to(at);
-            claimed = block_on(self.journal.claim_run(WORKER, &tenant, &run_id))?.expect("a run that waits for its time");
+            claimed =
+                block_on(self.journal.claim_run(WORKER, &tenant, &run_id))?.expect("a run that waits for its time");
         }
     }
 
@@ -353,8 +378,14 @@ impl Process {
     }
 
     /// Puts a command on the record of a run that nobody drives.
-    pub(crate) fn apply(&self, tenant: &str, run_id: &str, command: Command) -> Result<Result<Run, Refusal>, StoreError> {
-        let Claimed { run, fence } = block_on(self.journal.claim_run(WORKER, tenant, run_id))?.expect("a run that nobody holds");
+    pub(crate) fn apply(
+        &self,
+        tenant: &str,
+        run_id: &str,
+        command: Command,
+    ) -> Result<Result<Run, Refusal>, StoreError> {
+        let Claimed { run, fence } =
+            block_on(self.journal.claim_run(WORKER, tenant, run_id))?.expect("a run that nobody holds");
         let context = Context { now: self.clock.now(), seed: self.seeds.seed(), facts: &self.driver.skills };
         let (lines, after) = match decide(&run, command, &context) {
             Ok(Decision { lines, run, .. }) => (lines, run),
@@ -449,7 +480,9 @@ pub(crate) fn bundle(store: &dyn Store, tenant: &str, run_id: &str) -> Bundle {
         Anchor::parse(InclusionProof { index: last.index, hashes, note: note.clone() }.encode().as_bytes()).unwrap()
     });
     let erasures = placed(&evidence.tenant_transitions);
-    let erasures = erasures.into_iter().filter(|placed| matches!(&placed.entry.event.body, Body::TenantValueErased(body) if body.run_id == run_id));
+    let erasures = erasures
+        .into_iter()
+        .filter(|placed| matches!(&placed.entry.event.body, Body::TenantValueErased(body) if body.run_id == run_id));
     let records: Vec<Record> = erasures
         .map(|placed| {
             let hashes = roots(store, merkle::inclusion_ranges(placed.index, checkpoint.size));
@@ -465,7 +498,13 @@ pub(crate) fn bundle(store: &dyn Store, tenant: &str, run_id: &str) -> Bundle {
         since: None,
         tenant: tenant.to_owned(),
     };
-    Bundle { header, entries: entries.into_iter().map(|placed| placed.entry).collect(), records, consistency: None, anchor }
+    Bundle {
+        header,
+        entries: entries.into_iter().map(|placed| placed.entry).collect(),
+        records,
+        consistency: None,
+        anchor,
+    }
 }
 
 /// Verifies and replays the bundle of a run, from its bytes.
@@ -500,7 +539,8 @@ pub(crate) fn audit_ledger(subject: &dyn Subject) {
     let store = subject.store();
     let store = store.as_ref();
     let runs = block_on(store.list_runs(None, usize::MAX >> 1)).unwrap();
-    let mut leaves: BTreeMap<u64, Hash> = BTreeMap::from([(0, roots(store, Some(vec![Range { start: 0, end: 1 }]))[0])]);
+    let mut leaves: BTreeMap<u64, Hash> =
+        BTreeMap::from([(0, roots(store, Some(vec![Range { start: 0, end: 1 }]))[0])]);
     let mut put = |transitions: &[TransitionRow]| {
         let (mut seq, mut head) = (0, Hash::ZERO);
         for row in transitions {
@@ -513,7 +553,8 @@ pub(crate) fn audit_ledger(subject: &dyn Subject) {
             assert_eq!(leaves.insert(placed.index, placed.entry.leaf), None, "two events at leaf {}", placed.index);
         }
     };
-    let mut tenants: Vec<String> = block_on(store.list_agents(None)).unwrap().into_iter().map(|agent| agent.tenant_id).collect();
+    let mut tenants: Vec<String> =
+        block_on(store.list_agents(None)).unwrap().into_iter().map(|agent| agent.tenant_id).collect();
     tenants.dedup();
     for tenant in &tenants {
         put(&evidence(store, tenant, "none").tenant_transitions);
@@ -525,7 +566,10 @@ pub(crate) fn audit_ledger(subject: &dyn Subject) {
         let run = fold(LOG, tenant, run_id, &evidence.transitions).unwrap().unwrap();
         assert_same(&run, &load(store, tenant, run_id));
         assert_rows(&evidence, &run);
-        assert_eq!((listed.status.as_str(), listed.run_no), (run.status().word(), run.header.as_ref().map(|header| header.run_no)));
+        assert_eq!(
+            (listed.status.as_str(), listed.run_no),
+            (run.status().word(), run.header.as_ref().map(|header| header.run_no))
+        );
     }
     let size = leaves.len() as u64;
     assert_eq!(leaves.keys().copied().collect::<Vec<_>>(), (0..size).collect::<Vec<_>>(), "the ledger has no gaps");

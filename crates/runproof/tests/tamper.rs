@@ -5,3 +5,5 @@ mod bundle;
 mod rows;
 mod scene;
 mod whole;
+
+pub(crate) use rows::KINDS;

@@ -140,7 +140,8 @@ pub(crate) fn an_append_after_the_claim_was_given_back_writes_nothing(subject: &
         let claimed = claimed(open(store.as_ref(), TENANT, run_id, endless()));
         let (append, after) = first_append(&claimed, claim);
         block_on(store.append(append)).unwrap();
-        let (next, _) = first_append(&Claimed { run: after, fence: Fence { epoch: 2, ..claimed.fence.clone() } }, Claim::Keep);
+        let (next, _) =
+            first_append(&Claimed { run: after, fence: Fence { epoch: 2, ..claimed.fence.clone() } }, Claim::Keep);
         writes_nothing(store.as_ref(), Append { fence: claimed.fence.clone(), ..next.clone() });
         let taken = block_on(store.claim_run("w_2", TENANT, run_id)).unwrap().unwrap();
         assert_eq!(taken.fence, Fence { owner: "w_2".to_owned(), epoch: 2 });

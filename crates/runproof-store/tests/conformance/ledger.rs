@@ -91,8 +91,17 @@ pub(crate) fn every_head_leads_to_every_later_head(subject: &mut dyn Subject) {
     let (store, heads, leaves) = grown(subject);
     for (place, old) in heads.iter().enumerate() {
         for new in &heads[place..] {
-            let proof = if old.size == new.size { Vec::new() } else { roots(store.as_ref(), merkle::consistency_ranges(old.size, new.size)) };
-            assert!(merkle::verify_consistency(old.size, &old.root, new.size, &new.root, &proof), "{} to {}", old.size, new.size);
+            let proof = if old.size == new.size {
+                Vec::new()
+            } else {
+                roots(store.as_ref(), merkle::consistency_ranges(old.size, new.size))
+            };
+            assert!(
+                merkle::verify_consistency(old.size, &old.root, new.size, &new.root, &proof),
+                "{} to {}",
+                old.size,
+                new.size
+            );
         }
     }
     let last = heads.last().unwrap();
@@ -106,7 +115,11 @@ pub(crate) fn every_head_leads_to_every_later_head(subject: &mut dyn Subject) {
 pub(crate) fn a_missing_leaf_is_an_error_and_not_a_guess(subject: &mut dyn Subject) {
     let store = subject.store();
     let size = placed(&evidence(store.as_ref(), OTHER, "none").tenant_transitions).last().unwrap().index + 1;
-    for range in [Range { start: size, end: size + 1 }, Range { start: 0, end: size + 1 }, Range { start: 1 << 40, end: (1 << 40) + 1 }] {
+    for range in [
+        Range { start: size, end: size + 1 },
+        Range { start: 0, end: size + 1 },
+        Range { start: 1 << 40, end: (1 << 40) + 1 },
+    ] {
         let found = block_on(store.subtree_roots(vec![Range { start: 0, end: 1 }, range]));
         assert!(matches!(found, Err(StoreError::Corrupt { .. })), "{range:?}: {found:?}");
     }

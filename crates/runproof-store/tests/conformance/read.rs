@@ -71,7 +71,11 @@ pub(crate) fn runs_are_listed_newest_first(subject: &mut dyn Subject) {
 pub(crate) fn agents_are_listed_by_tenant_and_id(subject: &mut dyn Subject) {
     let store = subject.store();
     let create = |tenant: &str, id: &str| {
-        change(store.as_ref(), tenant, runproof_store::TenantChange::CreateAgent { id: id.to_owned(), name: "n".to_owned() });
+        change(
+            store.as_ref(),
+            tenant,
+            runproof_store::TenantChange::CreateAgent { id: id.to_owned(), name: "n".to_owned() },
+        );
     };
     create(TENANT, "b");
     create(TENANT, "a");
@@ -89,7 +93,10 @@ pub(crate) fn what_is_not_there_is_read_as_nothing(subject: &mut dyn Subject) {
     assert!(block_on(store.load_run(TENANT, "r_9")).unwrap().is_none());
     let none = evidence(store.as_ref(), TENANT, "r_9");
     assert!(none.transitions.is_empty() && none.rows.values().all(Vec::is_empty));
-    assert_eq!(none.rows.keys().copied().collect::<Vec<_>>(), ["aos_trace_steps", "aos_traces", "erasures", "run_seals", "runs"]);
+    assert_eq!(
+        none.rows.keys().copied().collect::<Vec<_>>(),
+        ["aos_trace_steps", "aos_traces", "erasures", "run_seals", "runs"]
+    );
     assert_eq!(none.log, LOG);
     assert_eq!(none.tenant_transitions.len(), 2, "the tenant's own stream is there");
 }

@@ -10,10 +10,21 @@ use crate::doubles::{START, block_on};
 use crate::support::*;
 
 fn create_agent(store: &dyn Store, tenant: &str, id: &str) -> Result<(), CommandError> {
-    block_on(store.change_tenant(tenant, TenantChange::CreateAgent { id: id.to_owned(), name: "n".to_owned() }, stamp(START)))
+    block_on(store.change_tenant(
+        tenant,
+        TenantChange::CreateAgent { id: id.to_owned(), name: "n".to_owned() },
+        stamp(START),
+    ))
 }
 
-fn erase(store: &dyn Store, tenant: &str, run_id: &str, seq: u64, field: &str, index: Option<u32>) -> Result<(), CommandError> {
+fn erase(
+    store: &dyn Store,
+    tenant: &str,
+    run_id: &str,
+    seq: u64,
+    field: &str,
+    index: Option<u32>,
+) -> Result<(), CommandError> {
     let reason = "asked for by the person".to_owned();
     let change = TenantChange::Erase { run_id: run_id.to_owned(), seq, field: field.to_owned(), index, reason };
     block_on(store.change_tenant(tenant, change, stamp(START)))
@@ -32,8 +43,15 @@ pub(crate) fn tenants_and_agents_are_created_once(subject: &mut dyn Subject) {
     assert_eq!(create_agent(store.as_ref(), TENANT, AGENT), Err(CommandError::AgentExists(AGENT.to_owned())));
     assert_eq!(create_agent(store.as_ref(), "t_9", AGENT), Err(CommandError::NoTenant("t_9".to_owned())));
     create_agent(store.as_ref(), TENANT, "a_2").unwrap();
-    let kinds: Vec<&str> = placed(&evidence(store.as_ref(), TENANT, "none").tenant_transitions).iter().map(|placed| placed.entry.event.body.kind()).collect();
-    assert_eq!(kinds, ["tenant.created", "tenant.agent_created", "tenant.agent_created"], "what was refused is not on record");
+    let kinds: Vec<&str> = placed(&evidence(store.as_ref(), TENANT, "none").tenant_transitions)
+        .iter()
+        .map(|placed| placed.entry.event.body.kind())
+        .collect();
+    assert_eq!(
+        kinds,
+        ["tenant.created", "tenant.agent_created", "tenant.agent_created"],
+        "what was refused is not on record"
+    );
 }
 
 pub(crate) fn no_tenant_sees_anything_of_another(subject: &mut dyn Subject) {
@@ -46,7 +64,9 @@ pub(crate) fn no_tenant_sees_anything_of_another(subject: &mut dyn Subject) {
         erase(store.as_ref(), tenant, "r_1", seq, "goal", None).unwrap();
     }
     driven(&store, OTHER, "r_2", mixed_plan());
-    for (tenant, other, word, strange) in [(TENANT, OTHER, "mine-alone", "theirs-alone"), (OTHER, TENANT, "theirs-alone", "mine-alone")] {
+    for (tenant, other, word, strange) in
+        [(TENANT, OTHER, "mine-alone", "theirs-alone"), (OTHER, TENANT, "theirs-alone", "mine-alone")]
+    {
         let evidence = evidence(store.as_ref(), tenant, "r_1");
         let text = format!("{evidence:?}");
         assert!(text.contains(word) && !text.contains(strange) && !text.contains(&format!("\"{other}\"")), "{text}");
@@ -71,7 +91,8 @@ pub(crate) fn an_erased_value_is_gone_and_the_run_is_still_proved(subject: &mut 
     let store = subject.store();
     let (run, _) = driven(&store, TENANT, "r_1", mixed_plan());
     let events = placed(&evidence(store.as_ref(), TENANT, "r_1").transitions);
-    let returned = events.iter().rfind(|placed| placed.entry.event.body.kind() == "step.returned").unwrap().entry.event.seq;
+    let returned =
+        events.iter().rfind(|placed| placed.entry.event.body.kind() == "step.returned").unwrap().entry.event.seq;
     for (seq, field) in [(0, "goal"), (1, "plan"), (returned, "output")] {
         erase(store.as_ref(), TENANT, "r_1", seq, field, None).unwrap();
     }
@@ -82,12 +103,17 @@ pub(crate) fn an_erased_value_is_gone_and_the_run_is_still_proved(subject: &mut 
     let rows = format!("{:?}", stored.rows);
     assert!(!rows.contains("look around") && !rows.contains("skill\\\":"), "no copy of an erased value stays: {rows}");
     assert_rows(&stored, &load(store.as_ref(), TENANT, "r_1"));
-    let events = |rows: &[runproof_store::TransitionRow]| placed(rows).iter().map(|placed| placed.entry.leaf).collect::<Vec<_>>();
+    let events = |rows: &[runproof_store::TransitionRow]| {
+        placed(rows).iter().map(|placed| placed.entry.leaf).collect::<Vec<_>>()
+    };
     assert_eq!(events(&stored.transitions).last(), Some(&run.head), "the events are as they were");
     subject.keeper().wait_for(1 + placed(&stored.tenant_transitions).last().unwrap().index);
     let report = prove(subject, TENANT, "r_1");
     assert_verdict(&report, Verdict::Verified);
-    assert_eq!(report.events.iter().map(|row| (row.withheld, row.erased)).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1)), (4, 4));
+    assert_eq!(
+        report.events.iter().map(|row| (row.withheld, row.erased)).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1)),
+        (4, 4)
+    );
     assert_eq!(prove_without_records(subject), (4, 0), "without its record an erasure is a hole");
 }
 
@@ -101,7 +127,12 @@ fn prove_without_records(subject: &dyn Subject) -> (u64, u64) {
 
 pub(crate) fn one_part_of_a_value_is_erased_and_the_others_stay(subject: &mut dyn Subject) {
     let store = subject.store();
-    driven(&store, TENANT, "r_1", plan(json!([{"id": "pay", "skill": "pay", "with": {"a": "keep-a", "b": "drop-b", "c": "keep-c"}}])));
+    driven(
+        &store,
+        TENANT,
+        "r_1",
+        plan(json!([{"id": "pay", "skill": "pay", "with": {"a": "keep-a", "b": "drop-b", "c": "keep-c"}}])),
+    );
     let seq = seq_of(store.as_ref(), TENANT, "r_1", "step.intended");
     let shown = || -> Vec<Value> {
         let events = placed(&evidence(store.as_ref(), TENANT, "r_1").transitions);
@@ -118,10 +149,9 @@ pub(crate) fn one_part_of_a_value_is_erased_and_the_others_stay(subject: &mut dy
     let records = placed(&evidence(store.as_ref(), TENANT, "r_1").tenant_transitions);
     let erased: Vec<Option<u32>> = records
         .iter()
-        .filter_map(|placed| match &placed.entry.event.body {
-            Body::TenantValueErased(body) => Some(body.index),
-            _ => None,
-        })
+        .filter_map(
+            |placed| if let Body::TenantValueErased(body) = &placed.entry.event.body { Some(body.index) } else { None },
+        )
         .collect();
     assert_eq!(erased, [Some(1), None]);
     subject.keeper().wait_for(1 + records.last().unwrap().index);
@@ -138,20 +168,23 @@ pub(crate) fn what_cannot_be_erased_is_refused_and_nothing_is_written(subject: &
         format!("{:?}", runs.map(|run| (run.transitions, run.tenant_transitions, run.rows)))
     };
     let before = read();
-    assert_eq!(erase(store.as_ref(), TENANT, "r_open", 0, "goal", None), Err(CommandError::RunOpen("r_open".to_owned())));
+    assert_eq!(
+        erase(store.as_ref(), TENANT, "r_open", 0, "goal", None),
+        Err(CommandError::RunOpen("r_open".to_owned()))
+    );
     let no_run = CommandError::NoRun { tenant: OTHER.to_owned(), run_id: "r_1".to_owned() };
     assert_eq!(erase(store.as_ref(), OTHER, "r_1", 0, "goal", None), Err(no_run));
     assert_eq!(erase(store.as_ref(), "t_9", "r_1", 0, "goal", None), Err(CommandError::NoTenant("t_9".to_owned())));
     let params = seq_of(store.as_ref(), TENANT, "r_1", "step.intended");
     for (seq, field, index) in [
-        (0, "goal", None),         // erased before
-        (0, "goal", Some(0)),      // erased before
-        (1, "plan", Some(9)),      // no such part
-        (0, "plan", None),         // no such value in this event
-        (2, "worker", None),       // not a committed value
-        (999, "goal", None),       // no such event
+        (0, "goal", None),             // erased before
+        (0, "goal", Some(0)),          // erased before
+        (1, "plan", Some(9)),          // no such part
+        (0, "plan", None),             // no such value in this event
+        (2, "worker", None),           // not a committed value
+        (999, "goal", None),           // no such event
         ((1 << 53) - 1, "goal", None), // no such event
-        (params, "output", None),  // a value of another event
+        (params, "output", None),      // a value of another event
     ] {
         let no_value = CommandError::NoValue { run_id: "r_1".to_owned(), seq, field: field.to_owned() };
         assert_eq!(erase(store.as_ref(), TENANT, "r_1", seq, field, index), Err(no_value), "{seq} {field} {index:?}");

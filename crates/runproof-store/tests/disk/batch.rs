@@ -45,7 +45,8 @@ fn transactions(path: &Path) -> usize {
 }
 
 fn ids(store: &dyn Store) -> Vec<String> {
-    let mut ids: Vec<String> = block_on(store.list_runs(None, 999)).unwrap().into_iter().map(|run| run.run_id).collect();
+    let mut ids: Vec<String> =
+        block_on(store.list_runs(None, 999)).unwrap().into_iter().map(|run| run.run_id).collect();
     ids.sort();
     ids
 }
@@ -123,7 +124,10 @@ fn a_transaction_that_sqlite_takes_back_leaves_nothing_behind() {
     ];
     let done = together(&disk, commands);
     for result in &done[..2] {
-        assert!(matches!(result, Err(CommandError::Store(StoreError::Unavailable(_)))), "nobody is told that it was written: {done:?}");
+        assert!(
+            matches!(result, Err(CommandError::Store(StoreError::Unavailable(_)))),
+            "nobody is told that it was written: {done:?}"
+        );
     }
     assert_eq!(done[2..], [Ok("r_3".to_owned()), Ok("r_4".to_owned())], "who comes after is in the next transaction");
     assert_eq!(ids(store.as_ref()), ["r_3", "r_4"]);

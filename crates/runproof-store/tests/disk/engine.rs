@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use runproof_store::sqlite::{self, OpenError, SqliteStore};
 use runproof_store::TenantChange;
+use runproof_store::sqlite::{self, OpenError, SqliteStore};
 
 use crate::doubles::block_on;
 use crate::support::*;
@@ -23,7 +23,10 @@ fn a_reader_leaves_requests_that_the_engine_answers() {
     let second = reader.leave_request(OTHER, "cancel r_2").unwrap();
     assert_eq!(reader.take_answer(first).unwrap(), None);
     let open = engine.open_requests().unwrap();
-    assert_eq!(open, [(first, TENANT.to_owned(), "cancel r_1".to_owned()), (second, OTHER.to_owned(), "cancel r_2".to_owned())]);
+    assert_eq!(
+        open,
+        [(first, TENANT.to_owned(), "cancel r_1".to_owned()), (second, OTHER.to_owned(), "cancel r_2".to_owned())]
+    );
     block_on(engine.answer_request(first, "done".to_owned())).unwrap();
     assert_eq!(engine.open_requests().unwrap().len(), 1);
     assert_eq!(reader.take_answer(first).unwrap().as_deref(), Some("done"));

@@ -34,7 +34,9 @@ fn the_hundred_thousandth_event_costs_what_the_first_did() {
     let raw = disk.raw();
     raw.execute_batch(COUNTERS).unwrap();
     let mut run = claimed(open(store.as_ref(), TENANT, "r_1", plan(json!([{"id": "pay", "skill": "pay"}]))));
-    let written = || -> (u64, u64) { raw.query_row("SELECT rows, bytes FROM written", [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap() };
+    let written = || -> (u64, u64) {
+        raw.query_row("SELECT rows, bytes FROM written", [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap()
+    };
     let mut chunks = Vec::new();
     for _ in 0..EVENTS / CHUNK {
         let before = written();
@@ -45,7 +47,9 @@ fn the_hundred_thousandth_event_costs_what_the_first_did() {
         chunks.push((after.0 - before.0, after.1 - before.1));
     }
     let (rows, bytes): (Vec<u64>, Vec<u64>) = chunks.iter().copied().unzip();
-    let spread = |numbers: &[u64]| (numbers.iter().max().unwrap() - numbers.iter().min().unwrap()) * 100 / numbers.iter().min().unwrap();
+    let spread = |numbers: &[u64]| {
+        (numbers.iter().max().unwrap() - numbers.iter().min().unwrap()) * 100 / numbers.iter().min().unwrap()
+    };
     assert!(spread(&rows) <= 2, "rows of each {CHUNK} events: {rows:?}");
     // The last tile is written again with every append, between empty and full: that evens out, but not in every chunk.
     assert!(spread(&bytes) <= 12, "bytes of each {CHUNK} events: {bytes:?}");

@@ -1,7 +1,7 @@
 //! Ways past the triggers: replacing a row instead of changing it, and taking out the copy of a value without a record.
 
-use rusqlite::Connection;
 use runproof_store::TenantChange;
+use rusqlite::Connection;
 
 use crate::doubles::{START, block_on};
 use crate::support::*;
@@ -21,7 +21,8 @@ fn erased() -> OnDisk {
     populate(store.as_ref());
     driven(&store, TENANT, "r_1", mixed_plan());
     let reason = "asked for".to_owned();
-    let change = TenantChange::Erase { run_id: "r_1".to_owned(), seq: 0, field: "goal".to_owned(), index: None, reason };
+    let change =
+        TenantChange::Erase { run_id: "r_1".to_owned(), seq: 0, field: "goal".to_owned(), index: None, reason };
     block_on(store.change_tenant(TENANT, change, stamp(START))).unwrap();
     disk
 }
@@ -32,7 +33,15 @@ fn nothing_is_replaced_in_evidence_or_projections() {
     let disk = erased();
     let raw = disk.raw();
     let tables = [
-        "transitions", "run_seals", "checkpoints", "tenants", "agents", "runs", "aos_traces", "aos_trace_steps", "erasures",
+        "transitions",
+        "run_seals",
+        "checkpoints",
+        "tenants",
+        "agents",
+        "runs",
+        "aos_traces",
+        "aos_trace_steps",
+        "erasures",
         "ledger_tiles",
     ];
     for table in tables {
@@ -45,7 +54,8 @@ fn nothing_is_replaced_in_evidence_or_projections() {
         let before = count();
         assert!(before > 0, "{table} has rows");
         for verb in ["INSERT OR REPLACE", "REPLACE"] {
-            let replaced = raw.execute(&format!("{verb} INTO {table} ({columns}) SELECT {columns} FROM {table} LIMIT 1"), []);
+            let replaced =
+                raw.execute(&format!("{verb} INTO {table} ({columns}) SELECT {columns} FROM {table} LIMIT 1"), []);
             assert!(replaced.is_err(), "{table}: {replaced:?}");
         }
         assert_eq!(count(), before);

@@ -5,6 +5,9 @@ use crate::support::*;
 
 const TRANSITION_UPDATE: &str = "S6_IMMUTABILITY_VIOLATION: transitions is append-only. UPDATE rejected. Only the erasure of a value whose erasure record exists is permitted.";
 
+/// What a table says to a verb.
+type Text = fn(&str, &str) -> String;
+
 fn record_erasure(tenant: &str, run_id: &str, seq: i64) -> String {
     format!("INSERT INTO erasures (tenant_id, run_id, seq, field, part_index, erased_at) VALUES ('{tenant}', '{run_id}', {seq}, 'goal', -1, 'now')")
 }
@@ -19,8 +22,8 @@ fn rows_that_are_written_once_are_neither_changed_nor_deleted() {
         "UPDATE" => format!("{table}: rows cannot be changed"),
         _ => format!("{table}: direct DELETE not allowed"),
     };
-    let tables: [(&str, &dyn Fn(&str, &str) -> String); 5] =
-        [("run_seals", &s6), ("checkpoints", &s6), ("tenants", &plain), ("agents", &plain), ("erasures", &plain)];
+    let tables: [(&str, Text); 5] =
+        [("run_seals", s6), ("checkpoints", s6), ("tenants", plain), ("agents", plain), ("erasures", plain)];
     for (table, text) in tables {
         assert!(count(&db, &format!("SELECT count(*) FROM {table}")) > 0, "{table} has a row to attack");
         for (column, value) in other_values(&db, table) {
@@ -72,9 +75,9 @@ fn ledger_tiles_only_grow() {
         "hashes = x''",
         "hashes = substr(hashes, 1, length(hashes) - 32)",
         "hashes = zeroblob(length(hashes) + 32)",
-        "hashes = substr(hashes, 33) || zeroblob(64)",
+        "hashes = CAST(substr(hashes, 33) || zeroblob(64) AS BLOB)",
         "level = level + 1",
-        "tile = tile + 1, hashes = hashes || zeroblob(32)",
+        "tile = tile + 1, hashes = CAST(hashes || zeroblob(32) AS BLOB)",
     ] {
         refused(&db, &format!("UPDATE ledger_tiles SET {change}"), text);
     }

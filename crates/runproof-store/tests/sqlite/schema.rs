@@ -96,14 +96,15 @@ type Column = (String, String);
 /// Tables of the page with their columns; a table is a heading of the third level.
 fn described() -> BTreeMap<String, Vec<Column>> {
     let mut tables: BTreeMap<String, Vec<Column>> = BTreeMap::new();
-    let mut table = None;
+    let (mut table, mut in_columns) = (None, false);
     for line in spec().lines() {
+        in_columns = !line.is_empty() && (in_columns || line.starts_with("| column |"));
         if line.starts_with('#') {
             table = line.strip_prefix("### `").and_then(|rest| rest.split('`').next()).map(str::to_owned);
             if let Some(name) = &table {
                 assert!(tables.insert(name.clone(), Vec::new()).is_none(), "`{name}` is described twice");
             }
-        } else if let (Some(table), Some(row)) = (&table, line.strip_prefix("| `")) {
+        } else if let (Some(table), Some(row)) = (&table, line.strip_prefix("| `").filter(|_| in_columns)) {
             let cells: Vec<&str> = row.split(" | ").collect();
             let kind = cells[1].split(',').next().unwrap();
             tables.get_mut(table).unwrap().push((cells[0].trim_end_matches('`').to_owned(), kind.to_owned()));

@@ -1,20 +1,17 @@
-//! What commits together, what a failure takes with it, and what an append costs in rows.
+//! What a failure takes with it, when many write at once. What an append costs is in `disk/growth.rs`.
 
-use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Waker};
 
 use runproof_engine::decide::{Command, Context as Facts, decide};
-use runproof_engine::draft::Draft;
 use runproof_engine::ports::{Append, Claim, Claimed, Journal};
 use runproof_engine::projection::{self, Cell, Row};
 use runproof_engine::skill::Skills;
-use runproof_proof::event::{RunPaused, RunResumed};
 use runproof_store::{Store, TenantChange};
 use serde_json::json;
 
 use super::count;
-use crate::doubles::{START, block_on, operator};
+use crate::doubles::{START, block_on};
 use crate::support::*;
 
 type Answer<'a> = Pin<Box<dyn Future<Output = Result<(), String>> + 'a>>;
@@ -91,64 +88,4 @@ fn a_job_that_fails_takes_nothing_with_it() {
     audit_ledger(&disk);
     disk.restart();
     audit_ledger(&disk);
-}
-
-/// Counts every row that anybody inserts or updates, in all tables that an append may write.
-fn count_writes(db: &rusqlite::Connection) {
-    let mut sql = "CREATE TABLE written (n INTEGER NOT NULL); INSERT INTO written VALUES (0);".to_owned();
-    for table in ["transitions", "ledger_tiles", "run_queue", "runs", "aos_traces", "aos_trace_steps", "run_seals", "stream_heads", "kv"] {
-        for verb in ["INSERT", "UPDATE", "DELETE"] {
-            sql.push_str(&format!("CREATE TRIGGER count_{table}_{verb} AFTER {verb} ON {table} BEGIN UPDATE written SET n = n + 1; END;"));
-        }
-    }
-    db.execute_batch(&sql).unwrap();
-}
-
-#[test]
-fn an_append_writes_as_many_rows_late_as_early() {
-    const EVENTS: usize = 32; // of an append
-    const APPENDS: usize = 32; // of a chunk: 1,024 leaves, four tiles
-    const CHUNKS: usize = 20;
-    let disk = OnDisk::new();
-    count_writes(&disk.raw());
-    let store = disk.sqlite();
-    populate(store.as_ref());
-    let Claimed { mut run, fence } = claimed(open(store.as_ref(), TENANT, "r_1", waiting()));
-    let db = disk.raw();
-    let read = || (count(&db, "SELECT n FROM written"), count(&db, "SELECT count(*) FROM transitions"), count(&db, "SELECT count(*) FROM ledger_tiles"));
-    let mut costs = Vec::new();
-    for _ in 0..CHUNKS {
-        let before = read();
-        for _ in 0..APPENDS {
-            let mut draft = Draft::new(run.clone(), START, [9; 32]);
-            for _ in 0..EVENTS / 2 {
-                draft.push(|_| Ok(RunPaused { actor: operator(), reason: None })).unwrap();
-                draft.push(|_| Ok(RunResumed { actor: operator(), reason: None })).unwrap();
-            }
-            let append = Append {
-                tenant: TENANT.to_owned(),
-                run_id: "r_1".to_owned(),
-                fence: fence.clone(),
-                expected_seq: run.next_seq,
-                expected_head: run.head,
-                rows: projection::changes(&run, &draft.run),
-                lines: draft.lines,
-                writes: Vec::new(),
-                claim: Claim::Keep,
-            };
-            block_on(store.append(append)).unwrap();
-            run = draft.run;
-        }
-        let after = read();
-        costs.push((after.0 - before.0, after.1 - before.1, after.2 - before.2));
-    }
-    assert!(run.next_seq >= 20_000);
-    for (written, transitions, tiles) in &costs {
-        assert_eq!(*transitions, APPENDS as i64, "an append is one row: {costs:?}");
-        assert!((4..=6).contains(tiles), "a tile is a row: {costs:?}");
-        let first = costs[1].0;
-        assert!((written - first).abs() * 100 <= first, "{costs:?}");
-    }
-    drop(store);
-    assert_eq!(block_on(disk.sqlite().load_run(TENANT, "r_1")).unwrap().unwrap().next_seq, run.next_seq);
 }

@@ -7,7 +7,7 @@ use super::scene::{Copy, Fault, Said, none_of, scene};
 use crate::support::tables;
 
 /// What kind each table is (design, invariant 3).
-pub(super) const KINDS: &[(&str, &str)] = &[
+pub(crate) const KINDS: &[(&str, &str)] = &[
     ("agents", "projection"),
     ("aos_trace_steps", "projection"),
     ("aos_traces", "projection"),
@@ -16,7 +16,7 @@ pub(super) const KINDS: &[(&str, &str)] = &[
     ("idempotency_keys", "operational"),
     ("kv", "operational"),
     ("ledger", "operational"),
-    ("ledger_tiles", "evidence"),
+    ("ledger_tiles", "projection"),
     ("requests", "operational"),
     ("run_queue", "operational"),
     ("run_seals", "evidence"),

@@ -446,6 +446,28 @@ fn an_erased_value_is_verified_with_its_record_and_listed_as_not_shown() {
 }
 
 #[test]
+fn an_erased_goal_and_plan_are_gone_from_the_tables_and_the_run_is_still_verified() {
+    let home = Home::initialised();
+    let step = json!([{ "id": "note", "skill": "json_transform", "with": { "payload": { "x": "the plan of the unwise" }, "mapping": { "y": "x" } } }]);
+    let (_, run) = home.run_plan(step, &["--goal", "the goal of the unwise"]);
+    let id = text(&run["run_id"]);
+    for (kind, field) in [("run.created", "goal"), ("run.planned", "plan"), ("step.intended", "params"), ("step.returned", "output")] {
+        let seq = seq_of(&home.open(), &id, kind);
+        erase(&home, &id, seq, field, None).unwrap();
+    }
+    assert_eq!(home.sql("SELECT goal IS NULL, plan_json IS NULL FROM runs"), [["1", "1"]]);
+    assert!(!home.dump().contains("unwise"));
+    let path = home.path("erased.runproof");
+    let (code, proof) = home.run_json(&["proof", &id, "--tenant-id", TENANT, "--bundle", &path]);
+    assert_eq!((code, &proof["verdict"]), (0, &json!("VERIFIED")), "{:#}", proof["findings"]);
+    assert!(!std::fs::read_to_string(&path).unwrap().contains("unwise"));
+    assert_eq!(home.ok(&["verify", &path, "--key", &home.vkey()])["verdict"], "VERIFIED");
+    home.open().execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+    let file = std::fs::read(home.database()).unwrap();
+    assert!(!file.windows(6).any(|window| window == b"unwise"), "what was erased is not left in free pages");
+}
+
+#[test]
 fn a_value_removed_without_a_record_and_one_put_back_in_spite_of_it_are_found() {
     let home = Home::initialised();
     let (_, run) = home.run_plan(sample_steps(), &[]);
