@@ -303,7 +303,7 @@ impl State {
                 self.agents.insert(key, row);
             }
             TenantChange::Erase { run_id, seq, field, index, .. } => {
-                self.erase(tenant, run_id, *seq, field, *index, at)?
+                self.erase(tenant, run_id, *seq, field, *index, at)?;
             }
         }
         self.transition(tenant, &Stream::Tenant(tenant.to_owned()), head.next_seq, std::slice::from_ref(&event.line));

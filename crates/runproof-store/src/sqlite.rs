@@ -216,7 +216,6 @@ impl SqliteStore {
         let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
         connection.pragma_update(None, "synchronous", "FULL").map_err(sqlite)?;
-        connection.execute(include_str!("../sql/sqlite/reclaim_all.sql"), []).map_err(sqlite)?;
         let writer = Writer::start(connection, &store.log, notary)?;
         let (jobs, queue) = std::sync::mpsc::channel();
         let thread = std::thread::Builder::new().name("store-writer".to_owned());

@@ -70,13 +70,13 @@ impl Skill for Actor {
         match self.manifest.effects[0] {
             EffectClass::Pure | EffectClass::Read => {}
             EffectClass::Transactional => {
-                writes.push(Write::Put { key: call.step_id.clone(), value: b"true".to_vec() })
+                writes.push(Write::Put { key: call.step_id.clone(), value: b"true".to_vec() });
             }
             EffectClass::Idempotent => {
                 world.effects.entry(call.idempotency_key.clone()).or_insert(1); // the receiver knows the key
             }
             EffectClass::Probeable | EffectClass::Unsafe => {
-                *world.effects.entry(call.idempotency_key.clone()).or_default() += 1
+                *world.effects.entry(call.idempotency_key.clone()).or_default() += 1;
             }
         }
         let output = json!({"step": call.step_id, "previous": dispatch.params().get("previous")});

@@ -420,7 +420,7 @@ fn replay_names_an_input_that_does_not_follow_from_the_outputs() {
     let seq = bundle.entries.iter().position(|entry| matches!(&entry.event.body, runproof_proof::event::Body::StepIntended(body) if body.step_id == "pay")).unwrap();
     for (member, to) in [("n", json!(8)), ("fixed", json!(2))] {
         let findings = found(&bundle, seq, &|event, payload| {
-            recommit(event, payload, "params", &|params| params[member] = to.clone())
+            recommit(event, payload, "params", &|params| params[member] = to.clone());
         });
         let places: Vec<(Code, Option<u64>, &str)> =
             findings.iter().map(|finding| (finding.code, finding.seq, finding.place.as_str())).collect();

@@ -5,15 +5,16 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 const RUNS: usize = 12;
-const KILLS: u32 = 30;
+const KILLS: u32 = 20;
 /// How long the receiver takes to answer: the window in which a kill leaves an effect without a record.
-const ANSWER_AFTER: Duration = Duration::from_millis(8);
+const ANSWER_AFTER: Duration = Duration::from_millis(20);
 
 /// How often each effect happened, by idempotency key.
 type Effects = Arc<Mutex<BTreeMap<String, u32>>>;
@@ -21,6 +22,8 @@ type Effects = Arc<Mutex<BTreeMap<String, u32>>>;
 struct Receiver {
     address: std::net::SocketAddr,
     effects: Effects,
+    /// Calls of the steps that must not be repeated.
+    unsafe_effects: Arc<AtomicU32>,
 }
 
 /// A receiver that counts what reaches it, by idempotency key; `/probe` answers whether a key took effect.
@@ -28,17 +31,18 @@ fn receiver() -> Receiver {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let effects = Effects::default();
-    let counted = Arc::clone(&effects);
+    let unsafe_effects = Arc::new(AtomicU32::new(0));
+    let (counted, dangerous) = (Arc::clone(&effects), Arc::clone(&unsafe_effects));
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
-            let counted = Arc::clone(&counted);
-            std::thread::spawn(move || answer(stream, &counted));
+            let (counted, dangerous) = (Arc::clone(&counted), Arc::clone(&dangerous));
+            std::thread::spawn(move || answer(stream, &counted, &dangerous));
         }
     });
-    Receiver { address, effects }
+    Receiver { address, effects, unsafe_effects }
 }
 
-fn answer(stream: TcpStream, effects: &Effects) -> Option<()> {
+fn answer(stream: TcpStream, effects: &Effects, unsafe_effects: &AtomicU32) -> Option<()> {
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
     reader.read_line(&mut line).ok()?;
@@ -63,6 +67,9 @@ fn answer(stream: TcpStream, effects: &Effects) -> Option<()> {
     } else {
         if method != "GET" {
             *effects.lock().ok()?.entry(key).or_default() += 1;
+        }
+        if path.starts_with("/unsafe") {
+            unsafe_effects.fetch_add(1, Ordering::SeqCst);
         }
         // The effect has happened; the answer takes its time, so that kills fall between the two.
         std::thread::sleep(ANSWER_AFTER);
@@ -104,11 +111,21 @@ fn plan(address: std::net::SocketAddr) -> Value {
     ]})
 }
 
-/// Starts a worker and kills it after a while; the whiles are spread over the length of a run.
-fn kill_one(home: &Path, round: u32) {
+/// Starts a worker and kills it: after a while, the whiles spread over the length of a run; or, every second time, the
+/// moment an unsafe effect has happened and the receiver has not answered yet.
+fn kill_one(home: &Path, round: u32, receiver: &Receiver) {
+    let before = receiver.unsafe_effects.load(Ordering::SeqCst);
     let mut worker =
         command(home).args(["worker", "--drain"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    std::thread::sleep(Duration::from_millis(u64::from(round * 37 % 110) + 12));
+    if round.is_multiple_of(2) {
+        std::thread::sleep(Duration::from_millis(u64::from(round * 37 % 110) + 12));
+    } else {
+        let started = Instant::now();
+        let waits = || receiver.unsafe_effects.load(Ordering::SeqCst) == before && started.elapsed() < Duration::from_secs(3);
+        while waits() && worker.try_wait().unwrap().is_none() {
+            std::thread::sleep(Duration::from_micros(200));
+        }
+    }
     worker.kill().unwrap(); // SIGKILL, by the child's own id
     worker.wait().unwrap();
 }
@@ -133,7 +150,7 @@ fn killing_the_worker_again_and_again_loses_nothing_and_repeats_nothing_unsafe()
         })
         .collect();
     for round in 0..KILLS {
-        kill_one(home, round);
+        kill_one(home, round, &receiver);
     }
     let resolved = settle(home, &runs, &receiver);
     assert!(resolved > 0, "no kill fell between an unsafe effect and its record: the test shows nothing");

@@ -1,5 +1,7 @@
 //! Tests of the program as its users meet it.
 
+#![expect(clippy::unwrap_used, reason = "everything here is a test, and a panic is how a test fails")]
+
 mod acceptance;
 mod architecture;
 mod cli;

@@ -91,6 +91,8 @@ impl Writer {
                 return Err(OpenError::RolledBack { found: tree.size(), kept: kept.size });
             }
         }
+        // Only now is this process the engine: a refused one has written nothing.
+        connection.execute(include_str!("../../sql/sqlite/reclaim_all.sql"), []).map_err(unavailable)?;
         let signed = read::checkpoint_size(&connection)?;
         let mut writer = Self { connection, log: log.to_owned(), tree, notary, signed: (signed, 0), mute: None };
         writer.sign();
@@ -145,12 +147,12 @@ impl Writer {
             }
         }
         if outcome.is_ok() {
-            outcome = self.write_tiles().and_then(|()| self.connection.execute_batch("COMMIT").map_err(unavailable));
+            outcome = self.write_tiles().and_then(|()| self.connection.execute_batch("COMMIT").map_err(uncertain));
         }
         if outcome.is_err() {
-            // SQLite has written nothing that counts: a transaction that is not committed is gone.
+            // What is in the file now is what counts, also when the answer to the COMMIT was lost.
             self.connection.execute_batch("ROLLBACK").ok();
-            self.tree = before;
+            self.tree = read::tree(&self.connection).unwrap_or(before);
         }
         for finish in finishes {
             finish(outcome.clone());
@@ -204,6 +206,14 @@ impl Writer {
             Ok(()) => self.signed = (size, now),
             Err(error) => self.mute = Some(error), // unsigned runs are UNANCHORED and say so; the next start tries again
         }
+    }
+}
+
+/// What a failed COMMIT says: when the disk fails after the log was written, the next start may find it whole.
+fn uncertain(error: rusqlite::Error) -> StoreError {
+    match error.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked) => unavailable(error),
+        Some(_) | None => StoreError::OutcomeUnknown(error.to_string()),
     }
 }
 

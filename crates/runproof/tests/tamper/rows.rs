@@ -114,7 +114,7 @@ fn edits(cell: &Cell) -> Vec<Cell> {
         Cell::Real(number) => vec![Cell::Real(number + 1.0)],
         Cell::Text(text) => {
             let length = text.chars().count();
-            let step = (length / if length > 200 { 32 } else { 6 }).max(1);
+            let step = (length / if length > 200 { 12 } else { 3 }).max(1);
             let mut all: Vec<Cell> = (0..length).step_by(step).map(|at| Cell::Text(flipped(text, at))).collect();
             all.extend([format!("{text} "), format!("{text}\n"), String::new()].into_iter().map(Cell::Text));
             all.push(Cell::Text(text.chars().take(length.saturating_sub(1)).collect()));
