@@ -146,8 +146,9 @@ pub fn admit(mut request: RunRequest) -> Result<Admitted, Vec<PlanFinding>> {
     if !findings.is_empty() {
         return Err(findings);
     }
-    let digest = request_digest(&request);
+    // Redacted first, so that a request that another process carries out has the same digest.
     request.goal = redact::redact_text(&request.goal).into_owned();
+    let digest = request_digest(&request);
     let (planner, plan) = match request.plan.take() {
         Some(plan) => (planner::STATIC, Ok(plan)),
         None => (planner::STUB, planner::stub(&request.goal)),

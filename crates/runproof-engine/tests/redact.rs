@@ -460,6 +460,17 @@ fn what_names_a_secret_or_is_none_does_not_refuse_a_plan() {
 }
 
 #[test]
+fn a_value_assigned_to_a_secret_name_refuses_a_plan_and_a_goal() {
+    for text in ["log in with password=hunter2", "export API_KEY=abcd1234", "db_password=correcthorse;"] {
+        assert_eq!(kinds(json!({ "text": text })), [("$.text".to_owned(), "assigned_credential")], "{text}");
+        assert_eq!(literal_secrets_in_text(text).len(), 1, "{text}");
+    }
+    for text in ["password=secret://DB_PASSWORD", "password={{ steps.a.output }}", "max_tokens=4096", "a == b", "password="] {
+        assert_eq!(kinds(json!({ "text": text })), [], "{text}");
+    }
+}
+
+#[test]
 fn a_path_never_shows_a_secret() {
     let found = literal_secrets(&json!({ AWS: { "password": "hunter2" } }));
     let paths: Vec<&str> = found.iter().map(|literal| literal.path.as_str()).collect();

@@ -175,6 +175,58 @@ fn a_cancelled_run_exits_with_six_and_a_waiting_one_with_five() {
     assert_eq!(home.proof(&run).0, 0, "sealed without steps, and provable");
 }
 
+// What a run does to the world ----------------------------------------------------------------------------------------
+
+#[test]
+fn a_retry_goes_on_at_the_failed_step_and_repeats_no_other() {
+    let (home, receiver) = (Home::initialised(), Receiver::standard());
+    let retry = json!({ "max_attempts": 3, "initial_delay_ms": 1, "max_delay_ms": 1 });
+    let call = |id: &str, path: &str, method: &str| {
+        json!({ "id": id, "skill": "http_call", "retry": retry, "with": { "url": receiver.url(path), "method": method } })
+    };
+    let mut last = call("c", "c", "PUT");
+    last["with"]["body"] = json!({ "number": "{{ steps.a.output.body.n }}", "text": "n = {{ steps.a.output.body.n }}", "all": "{{ steps.a.output.body }}" });
+    let (code, run) = home.run_plan(json!([call("a", "a", "PUT"), call("b", "fail/2", "GET"), last]), &[]);
+    assert_eq!((code, &run["steps"][1]["retry_count"], &run["attempts"]), (0, &json!(2), &json!(1)), "{run:#}");
+    assert_eq!((receiver.count("/a"), receiver.count("/fail/2"), receiver.count("/c")), (1, 3, 1));
+    let sent: Value = serde_json::from_str(&receiver.seen().last().unwrap().body).unwrap();
+    assert_eq!(sent, json!({ "number": 1, "text": "n = 1", "all": { "n": 1, "id": "r-1" } }), "references keep JSON types");
+    let (_, again) = home.run_plan(json!([call("b", "fail/9", "GET")]), &[]);
+    assert_eq!((receiver.count("/fail/9"), &again["status"], &again["proof"]["verdict"]), (3, &json!("failed"), &json!("VERIFIED")));
+    let keys: Vec<Option<String>> = receiver.seen().iter().filter(|seen| seen.path == "/fail/9").map(|seen| seen.headers.get("idempotency-key").cloned()).collect();
+    assert!(keys.iter().all(|key| *key == keys[0]), "every attempt has the same key: {keys:?}");
+}
+
+#[test]
+fn an_unsafe_call_whose_answer_is_lost_is_sent_once_and_follows_on_unknown() {
+    let (home, receiver) = (Home::initialised(), Receiver::standard());
+    for (number, (on_unknown, code, status, sent, verdict)) in [
+        ("hold", 5, "waiting", 1, 31),
+        ("fail", 3, "failed", 1, 13),
+        ("assume_done", 0, "succeeded", 1, 13),
+        ("retry", 5, "waiting", 3, 31),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let path = format!("lost/{number}");
+        let step = json!([{ "id": "pay", "skill": "http_call", "on_unknown": on_unknown, "retry": { "max_attempts": 3, "initial_delay_ms": 1 },
+                            "with": { "url": receiver.url(&path), "method": "POST", "text": "once" } }]);
+        let (got, run) = home.run_plan(step, &[]);
+        assert_eq!((got, text(&run["status"]).as_str(), receiver.count(&format!("/{path}"))), (code, status, sent), "{on_unknown}: {run:#}");
+        assert_eq!(home.proof(&run).0, verdict, "{on_unknown}: {:#}", home.proof(&run).1["findings"]);
+    }
+}
+
+#[test]
+fn a_call_that_takes_too_long_is_cut_off() {
+    let (home, (receiver, _open)) = (Home::initialised(), gated());
+    let step = json!([{ "id": "slow", "skill": "http_call", "timeout_ms": 60, "retry": { "max_attempts": 2, "initial_delay_ms": 1 }, "with": { "url": receiver.url("slow") } }]);
+    let (code, run) = home.run_plan(step, &[]);
+    assert_eq!((code, &run["steps"][0]["outcome_code"], receiver.count("/slow")), (3, &json!("engine.timeout"), 2), "{run:#}");
+    assert_eq!(home.proof(&run).0, 0);
+}
+
 // The store ----------------------------------------------------------------------------------------------------------
 
 const NEED_A_STORE: &[&[&str]] = &[
@@ -366,6 +418,17 @@ fn the_demo_ends_with_verified_and_then_tampered_with_the_place() {
     assert!(verified < tampered && stdout.contains("expected") && stdout.contains("got"), "{stdout}");
 }
 
+#[test]
+fn what_people_wrote_cannot_drive_the_terminal() {
+    let home = Home::initialised();
+    home.ok(&["create-agent", "--name", "evil \u{1b}[2J\u{202e}name", "--id", "evil", "--tenant-id", TENANT]);
+    let goal = home.run(&["run", "--tenant-id", TENANT, "--agent-id", "evil", "--goal", "\u{1b}[2J\u{202e}goal"]);
+    for ran in [home.run(&["list-agents"]), home.run(&["list-runs"]), home.run(&["get-run", "\u{1b}[2J"]), home.run(&["legacy-root", "\u{1b}[2J"]), goal] {
+        let all = format!("{}{}", ran.stdout, ran.stderr);
+        assert!(!all.contains('\u{1b}') && !all.contains('\u{202e}'), "{all:?}");
+    }
+}
+
 // Idempotency --------------------------------------------------------------------------------------------------------
 
 #[test]
@@ -472,6 +535,7 @@ fn a_run_under_way_is_cancelled_from_another_process() {
         let mut first = home.command(&["run", "--tenant-id", TENANT, "--agent-id", AGENT, "--plan", &plan, "--json"]);
         let child = first.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         eventually("the call is under way", || (receiver.count("/slow") == 1).then_some(()));
+        assert_eq!(receiver.seen()[0].method, method);
         let id = text(&home.ok(&["list-runs"])["runs"][0]["run_id"]);
         let answer = home.ok(&["cancel", &id, "--reason", "too slow"]);
         assert_eq!(answer["status"], "cancelling");
@@ -482,6 +546,23 @@ fn a_run_under_way_is_cancelled_from_another_process() {
         assert_eq!(home.proof(&run).0, verdict, "{method}");
         let events = home.sql("SELECT count(*) FROM transitions WHERE instr(events, '\"kind\":\"run.cancel_requested\"') > 0");
         assert_eq!(events, [["1"]]);
+    }
+}
+
+#[test]
+fn a_run_asked_for_while_another_is_under_way_is_finished_by_whoever_is_left() {
+    let (home, (receiver, open)) = (Home::initialised(), gated());
+    let plan = home.plan(json!([{ "id": "slow", "skill": "http_call", "with": { "url": receiver.url("slow") } }]));
+    let start = |arguments: &[&str]| home.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let first = start(&["run", "--tenant-id", TENANT, "--agent-id", AGENT, "--plan", &plan, "--json"]);
+    eventually("the call is under way", || (receiver.count("/slow") == 1).then_some(()));
+    let second = start(&["run", "--tenant-id", TENANT, "--agent-id", AGENT, "--goal", "say hello", "--json"]);
+    eventually("the second run is queued", || (home.ok(&["list-runs"])["runs"].as_array().unwrap().len() == 2).then_some(()));
+    open.send(()).unwrap();
+    for child in [first, second] {
+        let output = child.wait_with_output().unwrap();
+        let run: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((output.status.code(), &run["status"], &run["proof"]["verdict"]), (Some(0), &json!("succeeded"), &json!("VERIFIED")), "{run:#}");
     }
 }
 

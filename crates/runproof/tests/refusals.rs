@@ -276,6 +276,16 @@ fn egress_to_private_addresses_is_denied_at_execution_unless_allowed() {
     assert_eq!(receiver.count("/x"), 3);
 }
 
+#[test]
+fn a_consistency_proof_that_cannot_be_given_is_not_left_out_in_silence() {
+    let home = Home::initialised();
+    let id = text(&home.run_goal("say hello", &[]).1["run_id"]);
+    let path = home.path("x.runproof");
+    let error = refused(&home, &["proof", &id, "--tenant-id", TENANT, "--bundle", &path, "--since", "999999"], "bundle.since");
+    assert!(text(&error["message"]).contains("999999"), "{error}");
+    assert!(!std::path::Path::new(&path).exists());
+}
+
 // Wrong states --------------------------------------------------------------------------------------------------------
 
 #[test]
@@ -292,8 +302,7 @@ fn cancel_and_resolve_are_refused_where_there_is_nothing_to_cancel_or_resolve() 
     refused(&home, &["resolve", &held, "pay", "done", "--reason", &long], "reason.invalid");
     refused(&home, &["cancel", &held, "--reason", &long], "reason.invalid");
     for (run, step) in [(&queued, "note"), (&held, "other"), (&held, "")] {
-        let ran = home.run(&["resolve", run, step, "done", "--reason", "r", "--json"]);
-        assert_eq!((ran.code, ran.error_code().as_str()), (7, "run.not_waiting"), "{step}");
+        refused(&home, &["resolve", run, step, "done", "--reason", "r"], "run.not_waiting");
     }
     for arguments in [&["cancel", "nobody"][..], &["resolve", "nobody", "s", "done", "--reason", "r"], &["cancel", &held, "--tenant-id", "zen"]] {
         let ran = home.run(&[arguments, &["--json"]].concat());
@@ -301,7 +310,6 @@ fn cancel_and_resolve_are_refused_where_there_is_nothing_to_cancel_or_resolve() 
     }
     assert_eq!(home.run(&["resolve", &held, "pay", "perhaps", "--reason", "r"]).code, 2);
     assert_eq!(home.run(&["resolve", &held, "pay", "done"]).code, 2, "a reason is needed");
-    // What was refused has changed nothing that counts: the run still waits, and can be resolved.
     home.ok(&["worker", "--drain"]);
     assert_eq!(home.ok(&["get-run", &held])["status"], "waiting");
     home.ok(&["resolve", &held, "pay", "not-done", "--reason", "the receiver has nothing"]);

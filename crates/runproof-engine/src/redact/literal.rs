@@ -15,7 +15,7 @@ pub struct LiteralSecret {
     pub path: String,
     /// What it is: `secret_field`, `private_key`, `url_userinfo`, `secret_in_text`, `bearer_token`,
     /// `basic_credentials`, `jwt`, `aws_key`, `github_token`, `slack_token`, `api_key`, `card_number` or
-    /// `social_security_number`.
+    /// `social_security_number`, or `assigned_credential`.
     pub kind: &'static str,
 }
 
@@ -39,10 +39,10 @@ pub fn literal_secrets(value: &Value) -> Vec<LiteralSecret> {
             {
                 vec!["secret_field"]
             }
-            Value::String(text) => patterns::literal_kinds(text),
+            Value::String(text) => kinds_in(text),
             Value::Object(members) => members
                 .keys()
-                .flat_map(|name| patterns::literal_kinds(name))
+                .flat_map(|name| kinds_in(name))
                 .collect(),
         };
         found.extend(kinds.into_iter().map(|kind| LiteralSecret {
@@ -55,11 +55,29 @@ pub fn literal_secrets(value: &Value) -> Vec<LiteralSecret> {
 
 /// All literal credentials in a text such as a goal, each kind once, with the path `$`.
 pub fn literal_secrets_in_text(text: &str) -> Vec<LiteralSecret> {
-    patterns::literal_kinds(text)
+    kinds_in(text)
         .into_iter()
         .map(|kind| LiteralSecret {
             path: "$".to_owned(),
             kind,
         })
         .collect()
+}
+
+/// Kinds of credentials in a text: those with a form of their own, and what is assigned to a secret name without a
+/// blank (`password=x`), which would otherwise be stored as it stands.
+fn kinds_in(text: &str) -> Vec<&'static str> {
+    let kinds = patterns::literal_kinds(text);
+    if kinds.is_empty() && text.match_indices('=').any(|(at, _)| is_assigned(&text[..at], &text[at + 1..])) {
+        return vec!["assigned_credential"];
+    }
+    kinds
+}
+
+/// Whether `before` ends with a secret name and `after` begins with a value of at least four letters or digits.
+fn is_assigned(before: &str, after: &str) -> bool {
+    let in_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    let name = before.rsplit(|c| !in_name(c)).next().unwrap_or_default();
+    let value = after.chars().take_while(|c| c.is_ascii_alphanumeric()).count();
+    value >= 4 && !after.starts_with("secret://") && names::is_secret_name(name)
 }

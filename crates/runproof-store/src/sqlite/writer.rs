@@ -92,7 +92,10 @@ impl Writer {
             }
         }
         // Only now is this process the engine: a refused one has written nothing.
-        connection.execute(include_str!("../../sql/sqlite/reclaim_all.sql"), []).map_err(unavailable)?;
+        connection.execute(include_str!("../../sql/sqlite/reclaim_all.sql"), []).map_err(|source| {
+            let path = connection.path().unwrap_or_default().into();
+            OpenError::Sqlite { path, source }
+        })?;
         let signed = read::checkpoint_size(&connection)?;
         let mut writer = Self { connection, log: log.to_owned(), tree, notary, signed: (signed, 0), mute: None };
         writer.sign();

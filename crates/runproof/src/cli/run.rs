@@ -58,9 +58,10 @@ impl Run {
     pub(super) async fn run(self, output: Output) -> Result<u8, AppError> {
         let app = App::from_environment()?;
         let no_wait = self.no_wait;
-        let request = self.request()?;
-        // Everything that can be refused is refused here, before a request is left or a row is written.
-        admit(request.clone())?;
+        let mut request = self.request()?;
+        // Everything that can be refused is refused here, before a request is left or a row is written; and what is
+        // left for another process is stored, so private values are taken out of it here too.
+        request.goal = admit(request.clone())?.request.goal;
         let (tenant, run_id) = match app.engine(output)? {
             Some(engine) => here(Arc::new(engine), request, no_wait).await?,
             None => elsewhere(&app, output, request, no_wait).await?,
