@@ -1,6 +1,8 @@
 //! Admits a run, or refuses it with everything that is wrong, before anything is written.
 
-use runproof_proof::event::{Actor, ActorType, Body, Engine, Event, RunCreated, Stream, TenantRunOpened, Versioned, is_id};
+use runproof_proof::event::{
+    Actor, ActorType, Body, Engine, Event, RunCreated, Stream, TenantRunOpened, Versioned, is_id,
+};
 use runproof_proof::hash::Hash;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -75,7 +77,14 @@ impl StreamHead {
     ///
     /// # Errors
     /// [`DraftError`].
-    pub fn write(&mut self, log: &str, stream: Stream, now: u64, body: Body, committer: Committer) -> Result<Line, DraftError> {
+    pub fn write(
+        &mut self,
+        log: &str,
+        stream: Stream,
+        now: u64,
+        body: Body,
+        committer: Committer,
+    ) -> Result<Line, DraftError> {
         let tenant = match &stream {
             Stream::Tenant(id) => Some(id.clone()),
             Stream::Run(_) | Stream::Log => None,
@@ -112,19 +121,41 @@ pub fn admit(mut request: RunRequest) -> Result<Admitted, Vec<PlanFinding>> {
     };
     for (name, id) in [("run_id", &request.run_id), ("tenant", &request.tenant), ("agent", &request.agent)] {
         if !is_id(id) {
-            find("request.id", name, format!("`{}` is not an id", runproof_proof::finding::printable(id)), "1 to 64 of A-Z a-z 0-9 _ . : -");
+            find(
+                "request.id",
+                name,
+                format!("`{}` is not an id", runproof_proof::finding::printable(id)),
+                "1 to 64 of A-Z a-z 0-9 _ . : -",
+            );
         }
     }
     let origin = &request.origin_system_id;
     if origin == "legacy-migration" {
-        find("request.origin", "origin_system_id", "origin_system_id cannot be 'legacy-migration' for new runs (use real system identifier)".to_owned(), "name the system that asks for the run");
+        find(
+            "request.origin",
+            "origin_system_id",
+            "origin_system_id cannot be 'legacy-migration' for new runs (use real system identifier)".to_owned(),
+            "name the system that asks for the run",
+        );
     } else if !is_id(origin) {
-        find("request.origin", "origin_system_id", "origin_system_id is blank or not an id".to_owned(), "name the system that asks for the run");
+        find(
+            "request.origin",
+            "origin_system_id",
+            "origin_system_id is blank or not an id".to_owned(),
+            "name the system that asks for the run",
+        );
     }
     if request.agent == "legacy-unknown" {
-        find("request.agent", "agent", "agent_id cannot be 'legacy-unknown' for new runs (use real agent identifier)".to_owned(), "create an agent first");
+        find(
+            "request.agent",
+            "agent",
+            "agent_id cannot be 'legacy-unknown' for new runs (use real agent identifier)".to_owned(),
+            "create an agent first",
+        );
     }
-    for (name, value) in [("idempotency_key", &request.idempotency_key), ("synthetic_scenario_id", &request.synthetic_scenario_id)] {
+    for (name, value) in
+        [("idempotency_key", &request.idempotency_key), ("synthetic_scenario_id", &request.synthetic_scenario_id)]
+    {
         if value.as_ref().is_some_and(|value| !is_id(value)) {
             find("request.id", name, format!("{name} is blank or not an id"), "1 to 64 of A-Z a-z 0-9 _ . : -");
         }
@@ -136,7 +167,12 @@ pub fn admit(mut request: RunRequest) -> Result<Admitted, Vec<PlanFinding>> {
         find("request.goal", "goal", format!("the goal has more than {MAX_GOAL} characters, or U+0000"), "shorten it");
     }
     for secret in redact::literal_secrets_in_text(&request.goal) {
-        find("goal.literal_secret", "goal", format!("a literal {}", secret.kind), "use secret://NAME in a plan and set RUNPROOF_SECRET_NAME where the worker runs");
+        find(
+            "goal.literal_secret",
+            "goal",
+            format!("a literal {}", secret.kind),
+            "use secret://NAME in a plan and set RUNPROOF_SECRET_NAME where the worker runs",
+        );
     }
     if let Some(plan) = &request.plan
         && let Err(more) = plan::parse(plan)
@@ -160,16 +196,31 @@ pub fn admit(mut request: RunRequest) -> Result<Admitted, Vec<PlanFinding>> {
 /// What an idempotency key is bound to: everything that is asked for, and nothing that differs between two calls.
 fn request_digest(request: &RunRequest) -> Hash {
     let value = serde_json::json!([
-        request.tenant, request.agent, request.goal, request.plan, request.origin_system_id, request.synthetic_scenario_id
+        request.tenant,
+        request.agent,
+        request.goal,
+        request.plan,
+        request.origin_system_id,
+        request.synthetic_scenario_id
     ]);
-    runproof_proof::hash::tagged("runproof.dev/request/v1", &runproof_proof::canonical::to_bytes(&value).unwrap_or_default())
+    runproof_proof::hash::tagged(
+        "runproof.dev/request/v1",
+        &runproof_proof::canonical::to_bytes(&value).unwrap_or_default(),
+    )
 }
 
 /// Writes the events that open an admitted run. Pure: `now` and `seed` are arguments.
 ///
 /// # Errors
 /// [`Refusal`] when an event cannot be written.
-pub fn open(admitted: &Admitted, log: &str, tenant_head: &StreamHead, run_no: u64, now: u64, seed: [u8; 32]) -> Result<Opening, Refusal> {
+pub fn open(
+    admitted: &Admitted,
+    log: &str,
+    tenant_head: &StreamHead,
+    run_no: u64,
+    now: u64,
+    seed: [u8; 32],
+) -> Result<Opening, Refusal> {
     let request = &admitted.request;
     let mut tenant_head = tenant_head.clone();
     let body = TenantRunOpened { run_id: request.run_id.clone(), run_no }.into();

@@ -37,7 +37,8 @@ pub fn compare(run_id: &str, table: &str, expected: &[Row], got: &[RawRow]) -> V
 
 /// The row with the same key; if there is none, the one that agrees best, so that a changed key is named as such.
 fn take_match<'a>(row: &Row, unused: &mut Vec<&'a RawRow>) -> Option<&'a RawRow> {
-    let same_key = |raw: &RawRow| row.key.iter().chain(&["tenant_id"]).all(|column| raw.get(*column) == Some(row.get(column)));
+    let same_key =
+        |raw: &RawRow| row.key.iter().chain(&["tenant_id"]).all(|column| raw.get(*column) == Some(row.get(column)));
     let agreement = |raw: &RawRow| row.cells.iter().filter(|(column, cell)| raw.get(*column) == Some(cell)).count();
     let position = unused.iter().position(|raw| same_key(raw)).or_else(|| {
         let best = unused.iter().enumerate().max_by_key(|(_, raw)| agreement(raw))?;
@@ -58,7 +59,9 @@ fn columns(run_id: &str, row: &Row, raw: &RawRow) -> Vec<Finding> {
         match raw.get(*column) {
             Some(got) if got == expected => {}
             Some(got) => findings.push(Finding::new(Code::RowChanged, run_id, place(column)).differs(expected, got)),
-            None => findings.push(Finding::new(Code::RowColumn, run_id, place(column)).differs(expected, "no such column")),
+            None => {
+                findings.push(Finding::new(Code::RowColumn, run_id, place(column)).differs(expected, "no such column"));
+            }
         }
     }
     for (column, got) in raw {

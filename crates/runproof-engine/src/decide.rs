@@ -8,7 +8,9 @@ pub(crate) mod record;
 
 use std::time::Duration;
 
-use runproof_proof::event::{Actor, EffectClass, EndReason, EndStatus, Resolution, RunClaimed, RunCancelRequested, RunPlanned, StepResolved};
+use runproof_proof::event::{
+    Actor, EffectClass, EndReason, EndStatus, Resolution, RunCancelRequested, RunClaimed, RunPlanned, StepResolved,
+};
 use serde_json::Value;
 
 pub use record::Outcome;
@@ -104,7 +106,11 @@ impl Facts for Skills {
         let findings = skill.check(params);
         if !findings.is_empty() {
             let texts = findings.iter().map(|finding| {
-                if finding.path.is_empty() { finding.message.clone() } else { format!("`{}`: {}", finding.path, finding.message) }
+                if finding.path.is_empty() {
+                    finding.message.clone()
+                } else {
+                    format!("`{}`: {}", finding.path, finding.message)
+                }
             });
             return SkillFacts::Invalid(texts.collect::<Vec<_>>().join("; "));
         }
@@ -238,7 +244,8 @@ pub fn plan_only(run: &Run, plan: &Value, context: &Context<'_>) -> Result<Decis
 
 fn planned(draft: &mut Draft, value: &Value) -> Result<(), Refusal> {
     let plan = plan::parse(value).map_err(|findings| {
-        let texts: Vec<String> = findings.iter().map(|finding| format!("{} {}", finding.path, finding.message)).collect();
+        let texts: Vec<String> =
+            findings.iter().map(|finding| format!("{} {}", finding.path, finding.message)).collect();
         Refusal::Plan(texts.join("; "))
     })?;
     let plan_digest = plan::digest(value).map_err(DraftError::Value)?;
@@ -246,7 +253,13 @@ fn planned(draft: &mut Draft, value: &Value) -> Result<(), Refusal> {
     Ok(draft.push(|c| Ok(RunPlanned { plan: c.commit("plan", value)?, plan_digest, step_count }))?)
 }
 
-fn resolve(draft: &mut Draft, step_id: String, resolution: Resolution, actor: Actor, reason: String) -> Result<(), Refusal> {
+fn resolve(
+    draft: &mut Draft,
+    step_id: String,
+    resolution: Resolution,
+    actor: Actor,
+    reason: String,
+) -> Result<(), Refusal> {
     let run = &draft.run;
     let waits = match run.wait_since() {
         Some((WaitReason::Resolution(step), _)) => step == step_id,
@@ -257,5 +270,7 @@ fn resolve(draft: &mut Draft, step_id: String, resolution: Resolution, actor: Ac
     };
     let (attempt, item) = (current.intent.attempt, current.intent.item.clone());
     let reason = Value::String(reason);
-    Ok(draft.push(|c| Ok(StepResolved { actor, attempt, item, reason: c.commit("reason", &reason)?, resolution, step_id }))?)
+    Ok(draft.push(|c| {
+        Ok(StepResolved { actor, attempt, item, reason: c.commit("reason", &reason)?, resolution, step_id })
+    })?)
 }

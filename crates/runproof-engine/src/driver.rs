@@ -109,7 +109,9 @@ impl Driver {
                 return Ok((run, left));
             }
             command = match next {
-                Next::Invoke(call, effect) => Command::Record(self.invoke(&call, effect, &mut pending.writes, cancel).await),
+                Next::Invoke(call, effect) => {
+                    Command::Record(self.invoke(&call, effect, &mut pending.writes, cancel).await)
+                }
                 Next::Recover => Command::Record(self.recover(&run).await),
                 Next::Sleep(until) => {
                     let delay = until.saturating_sub(self.clock.now());
@@ -122,7 +124,13 @@ impl Driver {
     }
 
     /// Decides on a command; when somebody wants the run to be cancelled, that goes on record first.
-    fn step(&self, run: &mut Run, command: Command, pending: &mut Pending, cancel: &dyn CancelSignal) -> Result<Decision, Refusal> {
+    fn step(
+        &self,
+        run: &mut Run,
+        command: Command,
+        pending: &mut Pending,
+        cancel: &dyn CancelSignal,
+    ) -> Result<Decision, Refusal> {
         if let Some((actor, reason)) = cancel.requested().filter(|_| run.cancel.is_none()) {
             let decision = self.decide(run, Command::Cancel { actor, reason })?;
             if decision.run.seal.is_some() {
@@ -150,7 +158,14 @@ impl Driver {
         }
     }
 
-    async fn commit(&self, before: &Run, after: &Run, fence: &Fence, pending: &mut Pending, claim: Claim) -> Result<(), StoreError> {
+    async fn commit(
+        &self,
+        before: &Run,
+        after: &Run,
+        fence: &Fence,
+        pending: &mut Pending,
+        claim: Claim,
+    ) -> Result<(), StoreError> {
         if pending.lines.is_empty() && claim == Claim::Keep {
             return Ok(());
         }
@@ -172,14 +187,21 @@ impl Driver {
     }
 
     /// Calls the skill and cleans what came back: nothing that the world said leaves here with a secret in it.
-    async fn invoke(&self, call: &Authorized<Call>, effect: EffectClass, writes: &mut Vec<Write>, cancel: &dyn CancelSignal) -> Outcome {
+    async fn invoke(
+        &self,
+        call: &Authorized<Call>,
+        effect: EffectClass,
+        writes: &mut Vec<Write>,
+        cancel: &dyn CancelSignal,
+    ) -> Outcome {
         let started = self.clock.now();
         let (dispatch, scrubber) = match self.dispatch(call) {
             Ok(ready) => ready,
             Err(failure) => return self.outcome(AttemptResult::NotDone(failure), 0, Via::Call, started, None),
         };
         let Some(skill) = self.skills.get(&call.get().skill) else {
-            let failure = failure("skill.not_found", ErrorCategory::NotFound, format!("Skill not found: {}", call.get().skill));
+            let failure =
+                failure("skill.not_found", ErrorCategory::NotFound, format!("Skill not found: {}", call.get().skill));
             return self.outcome(AttemptResult::NotDone(failure), 0, Via::Call, started, None);
         };
         let timeout = u64::try_from(call.get().timeout.as_micros()).unwrap_or(u64::MAX);
@@ -191,7 +213,13 @@ impl Driver {
         if effect == EffectClass::Probeable && matches!(attempt.result, AttemptResult::Unknown(_)) {
             let probed = self.probe(skill.as_ref(), &dispatch, timeout).await;
             if probed != Probe::Unknown {
-                return self.outcome(probe_result(probed), attempt.cost_microcents, Via::Probe, started, scrubber.as_ref());
+                return self.outcome(
+                    probe_result(probed),
+                    attempt.cost_microcents,
+                    Via::Probe,
+                    started,
+                    scrubber.as_ref(),
+                );
             }
         }
         let outcome = self.outcome(attempt.result, attempt.cost_microcents, Via::Call, started, scrubber.as_ref());
@@ -219,7 +247,9 @@ impl Driver {
             idempotency_key: intent.idempotency_key.clone(),
             timeout: std::time::Duration::from_micros(intent.timeout_us),
         };
-        let crate::gate::Verdict::Allowed(call, _) = crate::gate::judge(&intent.gate.policy_set, call) else { return Outcome::interrupted() };
+        let crate::gate::Verdict::Allowed(call, _) = crate::gate::judge(&intent.gate.policy_set, call) else {
+            return Outcome::interrupted();
+        };
         let started = self.clock.now();
         let (Ok((dispatch, scrubber)), Some(skill)) = (self.dispatch(&call), self.skills.get(&intent.skill)) else {
             return Outcome::interrupted();
@@ -230,7 +260,9 @@ impl Driver {
                 let outcome = self.outcome(probe_result(Probe::NotDone), 0, Via::Probe, started, scrubber.as_ref());
                 Outcome { category: Some(ErrorCategory::Interrupted), ..outcome }
             }
-            probed @ Probe::Done { .. } => self.outcome(probe_result(probed), 0, Via::Probe, started, scrubber.as_ref()),
+            probed @ Probe::Done { .. } => {
+                self.outcome(probe_result(probed), 0, Via::Probe, started, scrubber.as_ref())
+            }
         }
     }
 
@@ -256,17 +288,33 @@ impl Driver {
         let mut values = BTreeMap::new();
         for name in names {
             let value = self.secrets.get(&call.get().tenant, &name);
-            let missing = || failure("secret.missing", ErrorCategory::Secret, format!("secret `{name}` is not set where the worker runs"));
+            let missing = || {
+                failure(
+                    "secret.missing",
+                    ErrorCategory::Secret,
+                    format!("secret `{name}` is not set where the worker runs"),
+                )
+            };
             let value = value.ok_or_else(missing)?;
             values.insert(name, value.to_string());
         }
-        let scrubber = Scrubber::new(&values).map_err(|error| failure("secret.short", ErrorCategory::Secret, error.to_string()))?;
+        let scrubber = Scrubber::new(&values)
+            .map_err(|error| failure("secret.short", ErrorCategory::Secret, error.to_string()))?;
         let params = redact::fill_secrets(&call.get().params, &values);
         Ok((Dispatch::new(call.clone(), params), Some(scrubber)))
     }
 
-    fn outcome(&self, result: AttemptResult, cost_microcents: u64, via: Via, started: u64, scrubber: Option<&Scrubber>) -> Outcome {
-        let clean = |value: Value| redact::redact(scrubber.map_or_else(|| value.clone(), |scrubber| scrubber.scrub(value.clone())));
+    fn outcome(
+        &self,
+        result: AttemptResult,
+        cost_microcents: u64,
+        via: Via,
+        started: u64,
+        scrubber: Option<&Scrubber>,
+    ) -> Outcome {
+        let clean = |value: Value| {
+            redact::redact(scrubber.map_or_else(|| value.clone(), |scrubber| scrubber.scrub(value.clone())))
+        };
         let clean_text = |text: &str| {
             let text = scrubber.map_or_else(|| text.to_owned(), |scrubber| scrubber.scrub_text(text));
             redact::redact_text(&text).into_owned()
@@ -285,7 +333,10 @@ impl Driver {
             code: failure.as_ref().map(|failure| failure.code.to_owned()),
             error: failure.as_ref().map(|failure| clean_text(&failure.message)),
             retryable: failure.as_ref().is_some_and(|failure| failure.retryable),
-            retry_after_us: failure.as_ref().and_then(|failure| failure.retry_after).map(|wait| u64::try_from(wait.as_micros()).unwrap_or(u64::MAX)),
+            retry_after_us: failure
+                .as_ref()
+                .and_then(|failure| failure.retry_after)
+                .map(|wait| u64::try_from(wait.as_micros()).unwrap_or(u64::MAX)),
             cost_microcents,
             duration_us: self.clock.now().saturating_sub(started),
         }
@@ -299,7 +350,9 @@ fn clean_write(write: Write, scrubber: Option<&Scrubber>) -> Write {
     match write {
         Write::Put { key, value } => {
             let value = match serde_json::from_slice::<Value>(&value) {
-                Ok(value) => redact::redact(scrubber.map_or_else(|| value.clone(), |scrubber| scrubber.scrub(value.clone()))),
+                Ok(value) => {
+                    redact::redact(scrubber.map_or_else(|| value.clone(), |scrubber| scrubber.scrub(value.clone())))
+                }
                 Err(_) => Value::String(redact::redact_text(&clean(&String::from_utf8_lossy(&value))).into_owned()),
             };
             Write::Put { key: clean(&key), value: value.to_string().into_bytes() }
@@ -315,8 +368,19 @@ fn failure(code: &'static str, category: ErrorCategory, message: String) -> Fail
 fn probe_result(probe: Probe) -> AttemptResult {
     match probe {
         Probe::Done { output } => AttemptResult::Done { output },
-        Probe::NotDone => AttemptResult::NotDone(Failure { retryable: true, ..failure("probe.not_done", ErrorCategory::Transient, "the receiver says that it did not take effect".to_owned()) }),
-        Probe::Unknown => AttemptResult::Unknown(failure("probe.unknown", ErrorCategory::Transient, "the receiver cannot say".to_owned())),
+        Probe::NotDone => AttemptResult::NotDone(Failure {
+            retryable: true,
+            ..failure(
+                "probe.not_done",
+                ErrorCategory::Transient,
+                "the receiver says that it did not take effect".to_owned(),
+            )
+        }),
+        Probe::Unknown => AttemptResult::Unknown(failure(
+            "probe.unknown",
+            ErrorCategory::Transient,
+            "the receiver cannot say".to_owned(),
+        )),
     }
 }
 

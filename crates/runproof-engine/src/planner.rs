@@ -26,7 +26,9 @@ pub fn stub(goal: &str) -> Result<Value, String> {
             }
             json!({"id": "fetch", "skill": "http_call", "with": {"method": "GET", "url": url}})
         }
-        None => json!({"id": "note", "skill": "json_transform", "with": {"mapping": {"goal": "goal"}, "payload": {"goal": "{{ goal }}"}}}),
+        None => {
+            json!({"id": "note", "skill": "json_transform", "with": {"mapping": {"goal": "goal"}, "payload": {"goal": "{{ goal }}"}}})
+        }
     };
     Ok(json!({"schema": crate::plan::SCHEMA, "steps": [step]}))
 }

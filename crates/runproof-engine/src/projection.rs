@@ -139,10 +139,15 @@ pub fn trace_row(run: &Run) -> Row {
         RunStatus::Ended(EndStatus::Succeeded) => "completed",
         RunStatus::Ended(EndStatus::Failed) => "failed",
         RunStatus::Ended(EndStatus::Halted | EndStatus::Cancelled) => "aborted",
-        RunStatus::Queued | RunStatus::Running | RunStatus::Retry | RunStatus::PendingApproval | RunStatus::Waiting => "running",
+        RunStatus::Queued | RunStatus::Running | RunStatus::Retry | RunStatus::PendingApproval | RunStatus::Waiting => {
+            "running"
+        }
     };
     let metadata = run.seal.as_ref().map(|(seal, _)| {
-        format!("{{\"event_count\":{},\"reason\":\"{}\",\"run_root\":\"{}\"}}", seal.event_count, seal.reason, seal.run_root)
+        format!(
+            "{{\"event_count\":{},\"reason\":\"{}\",\"run_root\":\"{}\"}}",
+            seal.event_count, seal.reason, seal.run_root
+        )
     });
     let scenario = header.and_then(|header| header.synthetic_scenario_id.clone());
     let cells = vec![

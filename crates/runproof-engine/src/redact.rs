@@ -117,10 +117,7 @@ fn marker_spans(text: &str) -> Vec<std::ops::Range<usize>> {
     let mut spans = Vec::new();
     for (start, opening) in text.match_indices("<REDACTED") {
         let rest = &text[start + opening.len()..];
-        let word = rest
-            .bytes()
-            .take_while(|byte| byte.is_ascii_uppercase() || *byte == b'_')
-            .count();
+        let word = rest.bytes().take_while(|byte| byte.is_ascii_uppercase() || *byte == b'_').count();
         if rest[word..].starts_with('>') {
             spans.push(start..start + opening.len() + word + 1);
         }
@@ -130,8 +127,8 @@ fn marker_spans(text: &str) -> Vec<std::ops::Range<usize>> {
 
 /// Hides the values of members with a secret name.
 fn hide_secret_members(members: &mut Map<String, Value>) {
-    let pair_is_secret = names::pair_names(members)
-        .any(|name| names::is_secret_name(name) || names::is_secret_name(&redact_text(name)));
+    let pair_is_secret =
+        names::pair_names(members).any(|name| names::is_secret_name(name) || names::is_secret_name(&redact_text(name)));
     for (name, value) in members.iter_mut() {
         if names::is_secret_name(name) || (pair_is_secret && name == "value") {
             hide(value);
@@ -146,8 +143,7 @@ fn hide(value: &mut Value) {
         Value::Number(_) => false,
         // A reference that a text rule would cut is not one any more when this runs again.
         Value::String(text) => {
-            secret::is_only_secret_references(text) && matches!(redact_text(text), Cow::Borrowed(_))
-                || text.is_empty()
+            secret::is_only_secret_references(text) && matches!(redact_text(text), Cow::Borrowed(_)) || text.is_empty()
         }
         Value::Array(items) => items.is_empty(),
         Value::Object(members) => members.is_empty(),
@@ -160,9 +156,7 @@ fn hide(value: &mut Value) {
 /// The redacted form of an object name, if it needs one.
 fn redact_name(name: &str) -> Option<String> {
     // `<REDACTED_EMAIL>#2` is a name that an earlier redaction numbered: what counts is the part before the number.
-    let base = name
-        .trim_end_matches(|c: char| c.is_ascii_digit())
-        .strip_suffix('#');
+    let base = name.trim_end_matches(|c: char| c.is_ascii_digit()).strip_suffix('#');
     if base.is_some_and(|base| base.ends_with('>') && matches!(redact_text(base), Cow::Borrowed(_))) {
         return None;
     }
@@ -174,15 +168,11 @@ fn redact_name(name: &str) -> Option<String> {
 
 /// Renames members; where two end up with one name, both are kept and the later one is numbered from `#2`.
 fn rename_members(members: &mut Map<String, Value>, rename: &dyn Fn(&str) -> Option<String>) {
-    let renamed: Vec<(String, String)> = members
-        .keys()
-        .filter_map(|name| rename(name).map(|new| (name.clone(), new)))
-        .collect();
+    let renamed: Vec<(String, String)> =
+        members.keys().filter_map(|name| rename(name).map(|new| (name.clone(), new))).collect();
     // Out first and in afterwards: names that stay as they are keep their place whatever the others become.
-    let moved: Vec<(String, Value)> = renamed
-        .into_iter()
-        .filter_map(|(old, new)| members.remove(&old).map(|value| (new, value)))
-        .collect();
+    let moved: Vec<(String, Value)> =
+        renamed.into_iter().filter_map(|(old, new)| members.remove(&old).map(|value| (new, value))).collect();
     let mut numbers: BTreeMap<String, usize> = BTreeMap::new();
     for (base, value) in moved {
         let number = numbers.entry(base.clone()).or_insert(1);

@@ -225,11 +225,8 @@ impl Available {
     fn of(value: &Value) -> Self {
         match value {
             Value::Object(members) => {
-                let names: Vec<String> = members
-                    .keys()
-                    .take(MAX_LISTED)
-                    .map(|name| shown(name, 64).into_owned())
-                    .collect();
+                let names: Vec<String> =
+                    members.keys().take(MAX_LISTED).map(|name| shown(name, 64).into_owned()).collect();
                 let more = members.len() - names.len();
                 Self::Names(names, more)
             }
@@ -245,11 +242,7 @@ impl fmt::Display for Available {
             Self::Names(names, _) if names.is_empty() => f.write_str("an object without members"),
             Self::Names(names, more) => {
                 write!(f, "`{}`", names.join("`, `"))?;
-                if *more > 0 {
-                    write!(f, " and {more} more")
-                } else {
-                    Ok(())
-                }
+                if *more > 0 { write!(f, " and {more} more") } else { Ok(()) }
             }
             Self::Items(count) => write!(f, "a list of length {count}"),
             Self::Scalar(kind) => f.write_str(kind),

@@ -48,7 +48,8 @@ pub fn replay(bundle: &Bundle) -> Replay {
         withheld: BTreeSet::new(),
         agreed: 0,
     };
-    let events: Vec<(&Event, Values)> = bundle.entries.iter().map(|entry| (&entry.event, values(entry.payload.as_ref(), &entry.event))).collect();
+    let events: Vec<(&Event, Values)> =
+        bundle.entries.iter().map(|entry| (&entry.event, values(entry.payload.as_ref(), &entry.event))).collect();
     for (index, entry) in bundle.entries.iter().enumerate() {
         replayer.judge(&events[index..]);
         if let Err(error) = replayer.run.apply(&entry.event, entry.leaf, &events[index].1) {
@@ -100,18 +101,25 @@ impl Replayer {
         let find = |code, path: &str| Finding::new(code, &self.run.id, path).at(event.seq);
         match plan::parse(plan) {
             Err(findings) => {
-                let got: Vec<String> = findings.iter().map(|finding| format!("{} {}", finding.path, finding.code)).collect();
-                self.replay.findings.push(find(Code::ReplayPlan, "payload.plan").differs("a valid plan", got.join(", ")));
+                let got: Vec<String> =
+                    findings.iter().map(|finding| format!("{} {}", finding.path, finding.code)).collect();
+                self.replay
+                    .findings
+                    .push(find(Code::ReplayPlan, "payload.plan").differs("a valid plan", got.join(", ")));
             }
             Ok(parsed) => {
                 if parsed.steps.len() as u64 != body.step_count {
-                    self.replay.findings.push(find(Code::ReplayPlan, "$.body.step_count").differs(parsed.steps.len(), body.step_count));
+                    self.replay
+                        .findings
+                        .push(find(Code::ReplayPlan, "$.body.step_count").differs(parsed.steps.len(), body.step_count));
                 }
                 let given = self.run.header.as_ref().and_then(|header| header.plan_digest);
                 let digest = plan::digest(plan).ok();
                 if digest != Some(body.plan_digest) || given.is_some_and(|given| given != body.plan_digest) {
                     let expected = digest.map(|digest| digest.hex()).unwrap_or_default();
-                    self.replay.findings.push(find(Code::ReplayPlan, "$.body.plan_digest").differs(expected, body.plan_digest));
+                    self.replay
+                        .findings
+                        .push(find(Code::ReplayPlan, "$.body.plan_digest").differs(expected, body.plan_digest));
                 }
             }
         }

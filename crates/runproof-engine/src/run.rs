@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use runproof_proof::event::{
-    Actor, AttemptOutcome, Body, EffectClass, EndStatus, ErrorCategory, Event, Resolution, RunCreated, RunSealed, StepIntended,
-    StepReturned, StepSettled, StepStatus, Stream, Then,
+    Actor, AttemptOutcome, Body, EffectClass, EndStatus, ErrorCategory, Event, Resolution, RunCreated, RunSealed,
+    StepIntended, StepReturned, StepSettled, StepStatus, Stream, Then,
 };
 use runproof_proof::hash::Hash;
 use runproof_proof::merkle::Frontier;
@@ -329,7 +329,12 @@ impl Run {
         if ours {
             return Ok(());
         }
-        Err(FoldError::Identity { run: self.id.clone(), stream: event.stream.name(), seq: event.seq, next_seq: self.next_seq })
+        Err(FoldError::Identity {
+            run: self.id.clone(),
+            stream: event.stream.name(),
+            seq: event.seq,
+            next_seq: self.next_seq,
+        })
     }
 
     /// What may follow what. Everything that is not refused here leaves a state that makes sense.
@@ -354,11 +359,17 @@ impl Run {
                 None if body.attempt == 1 => Ok(()),
                 None => refuse("the first attempt has number 1"),
                 Some(current) if current.returned.is_none() => refuse("an attempt is open"),
-                Some(current) if current.is(&body.step_id, body.item.as_deref(), body.attempt.wrapping_sub(1)) => Ok(()),
+                Some(current) if current.is(&body.step_id, body.item.as_deref(), body.attempt.wrapping_sub(1)) => {
+                    Ok(())
+                }
                 Some(_) => refuse("another step is being worked on"),
             },
             Body::StepReturned(body) => match current {
-                Some(current) if current.returned.is_none() && current.is(&body.step_id, body.item.as_deref(), body.attempt) => Ok(()),
+                Some(current)
+                    if current.returned.is_none() && current.is(&body.step_id, body.item.as_deref(), body.attempt) =>
+                {
+                    Ok(())
+                }
                 Some(_) | None => refuse("no such attempt is open"),
             },
             Body::StepResolved(body) => match current {
@@ -381,7 +392,9 @@ impl Run {
                 Some(_) | None => refuse("the step cannot settle"),
             },
             Body::RunSealed(_) if current.is_some() => refuse("a step is not settled"),
-            body if body.kind().starts_with("tenant.") || body.kind().starts_with("log.") => refuse("not an event of a run"),
+            body if body.kind().starts_with("tenant.") || body.kind().starts_with("log.") => {
+                refuse("not an event of a run")
+            }
             _ => Ok(()),
         }
     }

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use runproof_engine::redact::{
-    LiteralSecret, Scrubber, SecretName, fill_secrets, is_redacted, literal_secrets, literal_secrets_in_text,
-    redact, redact_text, secret_names,
+    LiteralSecret, Scrubber, SecretName, fill_secrets, is_redacted, literal_secrets, literal_secrets_in_text, redact,
+    redact_text, secret_names,
 };
 use serde_json::{Value, json};
 
@@ -18,20 +18,13 @@ const ANTHROPIC: &str = concat!("sk", "-ant-api03-abcDEF123_456-ghiJKL789");
 const STRIPE: &str = concat!("sk", "_live_abcdefghijklmnop1234");
 const AWS: &str = "AKIAIOSFODNN7EXAMPLE";
 const JWT: &str = concat!("eyJ", "hbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl");
-const PEM: &str = concat!(
-    "-----BEGIN RSA ",
-    "PRIVATE KEY-----\nMIIEow==\n-----END RSA PRIVATE KEY-----"
-);
+const PEM: &str = concat!("-----BEGIN RSA ", "PRIVATE KEY-----\nMIIEow==\n-----END RSA PRIVATE KEY-----");
 const VISA: &str = "4111 1111 1111 1111";
 
 fn check(input: Value, expected: Value) {
     let redacted = redact(input.clone());
     assert_eq!(redacted, expected, "redacting {input}");
-    assert_eq!(
-        redact(redacted.clone()),
-        redacted,
-        "redacting {input} a second time"
-    );
+    assert_eq!(redact(redacted.clone()), redacted, "redacting {input} a second time");
 }
 
 fn check_text(input: &str, expected: &str) {
@@ -78,35 +71,19 @@ fn a_name_and_value_pair_counts_as_a_field() {
         json!([{ "name": "X-Api-Key", "value": "abc" }, { "name": "accept", "value": "text/html" }]),
         json!([{ "name": "X-Api-Key", "value": "<REDACTED>" }, { "name": "accept", "value": "text/html" }]),
     );
-    check(
-        json!({ "name": "password", "type": "string" }),
-        json!({ "name": "password", "type": "string" }),
-    );
+    check(json!({ "name": "password", "type": "string" }), json!({ "name": "password", "type": "string" }));
 }
 
 #[test]
 fn a_reference_to_a_secret_is_not_a_secret() {
-    for text in [
-        "secret://API_TOKEN",
-        "Bearer secret://API_TOKEN",
-        "secret://USER:secret://PASS",
-    ] {
+    for text in ["secret://API_TOKEN", "Bearer secret://API_TOKEN", "secret://USER:secret://PASS"] {
         check(json!({ "authorization": text }), json!({ "authorization": text }));
         check_same(&format!("sent {text}"));
     }
-    check(
-        json!({ "password": "xsecret://A" }),
-        json!({ "password": "<REDACTED>" }),
-    );
+    check(json!({ "password": "xsecret://A" }), json!({ "password": "<REDACTED>" }));
     let key_in_name = format!("secret://NAME{AWS}");
-    check(
-        json!({ "password": key_in_name }),
-        json!({ "password": "<REDACTED>" }),
-    );
-    check(
-        json!({ "password": "secret://lower" }),
-        json!({ "password": "<REDACTED>" }),
-    );
+    check(json!({ "password": key_in_name }), json!({ "password": "<REDACTED>" }));
+    check(json!({ "password": "secret://lower" }), json!({ "password": "<REDACTED>" }));
 }
 
 #[test]
@@ -129,10 +106,7 @@ fn values_of_known_form_are_hidden_wherever_they_stand() {
         (concat!("sk", "-abcdefghijklmnopqrstuvwxyz"), "<REDACTED_KEY>"),
         (PEM, "<REDACTED_PRIVATE_KEY>"),
         (JWT, "<REDACTED_JWT>"),
-        (
-            "postgres://app:hunter2@db:5432/x",
-            "postgres://<REDACTED>@db:5432/x",
-        ),
+        ("postgres://app:hunter2@db:5432/x", "postgres://<REDACTED>@db:5432/x"),
         ("redis://:p@ss:word@cache", "redis://<REDACTED>@cache"),
         (VISA, "<REDACTED_CARD>"),
         ("4111-1111-1111-1111", "<REDACTED_CARD>"),
@@ -153,14 +127,8 @@ fn values_of_known_form_are_hidden_wherever_they_stand() {
 
 #[test]
 fn a_key_block_that_was_cut_off_is_hidden_to_its_end() {
-    check_text(
-        "a -----BEGIN PRIVATE KEY-----\nMIIE\nabc",
-        "a <REDACTED_PRIVATE_KEY>",
-    );
-    check_text(
-        "private_key=-----BEGIN PRIVATE KEY-----\nMIIE\nabc",
-        "private_key=<REDACTED>",
-    );
+    check_text("a -----BEGIN PRIVATE KEY-----\nMIIE\nabc", "a <REDACTED_PRIVATE_KEY>");
+    check_text("private_key=-----BEGIN PRIVATE KEY-----\nMIIE\nabc", "private_key=<REDACTED>");
 }
 
 #[test]
@@ -195,25 +163,13 @@ fn ordinary_text_is_left_alone() {
 fn secret_fields_inside_text_are_hidden() {
     for (input, expected) in [
         (r#"{"password":"x"}"#, r#"{"password":"<REDACTED>"}"#),
-        (
-            r#"{"user":"a","api_key": "x\"y", "n":1}"#,
-            r#"{"user":"a","api_key": "<REDACTED>", "n":1}"#,
-        ),
+        (r#"{"user":"a","api_key": "x\"y", "n":1}"#, r#"{"user":"a","api_key": "<REDACTED>", "n":1}"#),
         (r#"{"token":123,"n":1}"#, r#"{"token":"<REDACTED>","n":1}"#),
-        (
-            r#"{"credentials":{"u":"a}","p":["b"]},"n":1}"#,
-            r#"{"credentials":"<REDACTED>","n":1}"#,
-        ),
+        (r#"{"credentials":{"u":"a}","p":["b"]},"n":1}"#, r#"{"credentials":"<REDACTED>","n":1}"#),
         (r#"{"password":"cut off"#, r#"{"password":"<REDACTED>"#),
-        (
-            r#"{\"password\":\"x\\\"y\",\"n\":1}"#,
-            r#"{\"password\":\"<REDACTED>\",\"n\":1}"#,
-        ),
+        (r#"{\"password\":\"x\\\"y\",\"n\":1}"#, r#"{\"password\":\"<REDACTED>\",\"n\":1}"#),
         ("{'secret': 'x', 'n': 1}", "{'secret': '<REDACTED>', 'n': 1}"),
-        (
-            "{\n  \"secret\":\n    \"x\"\n}",
-            "{\n  \"secret\":\n    \"<REDACTED>\"\n}",
-        ),
+        ("{\n  \"secret\":\n    \"x\"\n}", "{\n  \"secret\":\n    \"<REDACTED>\"\n}"),
         ("password=x", "password=<REDACTED>"),
         ("password = 'x y' next", "password = '<REDACTED>' next"),
         ("password=x,y;user=z", "password=<REDACTED>;user=z"),
@@ -224,18 +180,9 @@ fn secret_fields_inside_text_are_hidden() {
         ("**Password**: x", "**Password**: <REDACTED>"),
         ("token => x", "token => <REDACTED>"),
         ("auth_token: Bearer abc def", "auth_token: <REDACTED> def"),
-        (
-            "https://a.b/c?api_key=x&n=1#f",
-            "https://a.b/c?api_key=<REDACTED>&n=1#f",
-        ),
-        (
-            "Authorization: Digest username=\"a\", response=\"b\"\nHost: c",
-            "Authorization: <REDACTED>\nHost: c",
-        ),
-        (
-            "curl -H \"Authorization: Bearer abc\" https://a.b",
-            "curl -H \"Authorization: <REDACTED>\" https://a.b",
-        ),
+        ("https://a.b/c?api_key=x&n=1#f", "https://a.b/c?api_key=<REDACTED>&n=1#f"),
+        ("Authorization: Digest username=\"a\", response=\"b\"\nHost: c", "Authorization: <REDACTED>\nHost: c"),
+        ("curl -H \"Authorization: Bearer abc\" https://a.b", "curl -H \"Authorization: <REDACTED>\" https://a.b"),
         ("Cookie: a=b; c=d\r\nHost: x", "Cookie: <REDACTED>\r\nHost: x"),
         ("password=a@example.com!x", "password=<REDACTED>"),
         ("password=<REDACTED_EMAIL>x", "password=<REDACTED>"),
@@ -246,12 +193,10 @@ fn secret_fields_inside_text_are_hidden() {
 
 #[test]
 fn redacted_json_text_is_still_json() {
-    let text = json!({ "a": [{ "token": 1, "b": 2 }], "credentials": [1, 2], "password": "x\\", "c": "d" })
-        .to_string();
+    let text = json!({ "a": [{ "token": 1, "b": 2 }], "credentials": [1, 2], "password": "x\\", "c": "d" }).to_string();
     let parsed: Value = serde_json::from_str(&redact_text(&text)).unwrap();
     let hidden = "<REDACTED>";
-    let expected =
-        json!({ "a": [{ "token": hidden, "b": 2 }], "credentials": hidden, "password": hidden, "c": "d" });
+    let expected = json!({ "a": [{ "token": hidden, "b": 2 }], "credentials": hidden, "password": hidden, "c": "d" });
     assert_eq!(parsed, expected);
 }
 
@@ -259,12 +204,9 @@ fn redacted_json_text_is_still_json() {
 fn an_integer_that_is_a_card_number_becomes_a_marker() {
     check(json!([4_111_111_111_111_111_u64]), json!(["<REDACTED_CARD>"]));
     check(json!(4_111_111_111_111_111.0), json!("<REDACTED_CARD>"));
-    for number in [
-        json!(411_111_111_111_u64),
-        json!(1_732_158_000_000_u64),
-        json!(-4_111_111_111_111_111_i64),
-        json!(0.5),
-    ] {
+    for number in
+        [json!(411_111_111_111_u64), json!(1_732_158_000_000_u64), json!(-4_111_111_111_111_111_i64), json!(0.5)]
+    {
         check(number.clone(), number);
     }
 }
@@ -277,8 +219,7 @@ fn object_names_are_redacted_and_none_is_lost() {
             "<REDACTED_EMAIL>": 4, "<REDACTED_EMAIL>#2": 1, "<REDACTED_EMAIL>#3": 2, "<REDACTED_EMAIL>#4": 3, "x": 5,
         }),
     );
-    let many: serde_json::Map<String, Value> =
-        (0..30).map(|n| (format!("u{n}@example.com"), json!(n))).collect();
+    let many: serde_json::Map<String, Value> = (0..30).map(|n| (format!("u{n}@example.com"), json!(n))).collect();
     let redacted = redact(Value::Object(many));
     assert_eq!(redacted.as_object().unwrap().len(), 30);
     assert_eq!(redact(redacted.clone()), redacted);
@@ -287,17 +228,10 @@ fn object_names_are_redacted_and_none_is_lost() {
 #[test]
 fn depth_hides_nothing() {
     let depth = 120;
-    let text = format!(
-        "{}{{\"password\":\"x\",\"a\":\"{AWS}\"}}{}",
-        "[".repeat(depth),
-        "]".repeat(depth)
-    );
+    let text = format!("{}{{\"password\":\"x\",\"a\":\"{AWS}\"}}{}", "[".repeat(depth), "]".repeat(depth));
     let redacted = redact(serde_json::from_str(&text).unwrap());
     let expected = "{\"a\":\"<REDACTED_AWS_KEY>\",\"password\":\"<REDACTED>\"}";
-    assert_eq!(
-        redacted.to_string(),
-        format!("{}{expected}{}", "[".repeat(depth), "]".repeat(depth))
-    );
+    assert_eq!(redacted.to_string(), format!("{}{expected}{}", "[".repeat(depth), "]".repeat(depth)));
 }
 
 #[test]
@@ -311,13 +245,8 @@ fn a_marker_is_seen_wherever_it_stands() {
     ] {
         assert!(is_redacted(&value), "{value}");
     }
-    for value in [
-        json!("REDACTED"),
-        json!("<REDACTED"),
-        json!("<redacted>"),
-        json!([1, null, "x"]),
-        json!({ "a": {} }),
-    ] {
+    for value in [json!("REDACTED"), json!("<REDACTED"), json!("<redacted>"), json!([1, null, "x"]), json!({ "a": {} })]
+    {
         assert!(!is_redacted(&value), "{value}");
     }
 }
@@ -359,10 +288,7 @@ fn long_text_is_redacted_in_linear_time() {
 }
 
 fn kinds(value: Value) -> Vec<(String, &'static str)> {
-    literal_secrets(&value)
-        .into_iter()
-        .map(|LiteralSecret { path, kind }| (path, kind))
-        .collect()
+    literal_secrets(&value).into_iter().map(|LiteralSecret { path, kind }| (path, kind)).collect()
 }
 
 #[test]
@@ -380,10 +306,7 @@ fn a_literal_under_a_secret_name_refuses_a_plan() {
         "$.steps[1].with.credentials.password",
         "$.steps[2].with.headers[0].value",
     ];
-    assert_eq!(
-        kinds(plan),
-        expected.map(|path| (path.to_owned(), "secret_field"))
-    );
+    assert_eq!(kinds(plan), expected.map(|path| (path.to_owned(), "secret_field")));
 }
 
 #[test]
@@ -403,26 +326,12 @@ fn a_credential_of_known_form_refuses_a_plan() {
         ("https://example.com/?n=1&api_key=abc", "secret_in_text"),
         ("{\"user\":\"a\",\"password\":\"b\"}", "secret_in_text"),
     ] {
-        assert_eq!(
-            kinds(json!({ "a": [text] })),
-            [("$.a[0]".to_owned(), kind)],
-            "{text}"
-        );
+        assert_eq!(kinds(json!({ "a": [text] })), [("$.a[0]".to_owned(), kind)], "{text}");
         assert_eq!(kinds(json!({ text: null })), [("$".to_owned(), kind)], "{text}");
         let goal = literal_secrets_in_text(&format!("Fetch it with {text} and go on"));
-        assert_eq!(
-            goal,
-            [LiteralSecret {
-                path: "$".to_owned(),
-                kind
-            }],
-            "{text}"
-        );
+        assert_eq!(goal, [LiteralSecret { path: "$".to_owned(), kind }], "{text}");
     }
-    assert_eq!(
-        kinds(json!(4_111_111_111_111_111_u64)),
-        [("$".to_owned(), "card_number")]
-    );
+    assert_eq!(kinds(json!(4_111_111_111_111_111_u64)), [("$".to_owned(), "card_number")]);
 }
 
 #[test]
@@ -448,13 +357,7 @@ fn what_names_a_secret_or_is_none_does_not_refuse_a_plan() {
     ] {
         assert_eq!(kinds(value.clone()), [], "{value}");
     }
-    for value in [
-        "secret://lower",
-        "secret://A b",
-        "x{{ goal }}",
-        "{{ goal",
-        "secret://A-B",
-    ] {
+    for value in ["secret://lower", "secret://A b", "x{{ goal }}", "{{ goal", "secret://A-B"] {
         assert_eq!(kinds(json!({ "password": value })).len(), 1, "{value}");
     }
 }
@@ -465,7 +368,9 @@ fn a_value_assigned_to_a_secret_name_refuses_a_plan_and_a_goal() {
         assert_eq!(kinds(json!({ "text": text })), [("$.text".to_owned(), "assigned_credential")], "{text}");
         assert_eq!(literal_secrets_in_text(text).len(), 1, "{text}");
     }
-    for text in ["password=secret://DB_PASSWORD", "password={{ steps.a.output }}", "max_tokens=4096", "a == b", "password="] {
+    for text in
+        ["password=secret://DB_PASSWORD", "password={{ steps.a.output }}", "max_tokens=4096", "a == b", "password="]
+    {
         assert_eq!(kinds(json!({ "text": text })), [], "{text}");
     }
 }
@@ -478,28 +383,17 @@ fn a_path_never_shows_a_secret() {
 }
 
 fn secrets(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-    pairs
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-        .collect()
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
 #[test]
 fn references_to_secrets_are_found_and_filled() {
-    let value = json!({ "a": "secret://TOKEN", "b": ["Bearer secret://TOKEN", "secret://USER:secret://PASS_2"], "c": 1 });
+    let value =
+        json!({ "a": "secret://TOKEN", "b": ["Bearer secret://TOKEN", "secret://USER:secret://PASS_2"], "c": 1 });
     let names = secret_names(&value).unwrap();
-    assert_eq!(
-        names,
-        BTreeSet::from(["TOKEN", "USER", "PASS_2"].map(str::to_owned))
-    );
-    let filled = fill_secrets(
-        &value,
-        &secrets(&[("TOKEN", "t"), ("USER", "secret://TOKEN"), ("PASS_2", "p")]),
-    );
-    assert_eq!(
-        filled,
-        json!({ "a": "t", "b": ["Bearer t", "secret://TOKEN:p"], "c": 1 })
-    );
+    assert_eq!(names, BTreeSet::from(["TOKEN", "USER", "PASS_2"].map(str::to_owned)));
+    let filled = fill_secrets(&value, &secrets(&[("TOKEN", "t"), ("USER", "secret://TOKEN"), ("PASS_2", "p")]));
+    assert_eq!(filled, json!({ "a": "t", "b": ["Bearer t", "secret://TOKEN:p"], "c": 1 }));
     assert_eq!(fill_secrets(&value, &BTreeMap::new()), value);
     assert_eq!(secret_names(&json!(["no", { "refs": 1 }])), Ok(BTreeSet::new()));
 }
@@ -508,28 +402,16 @@ fn references_to_secrets_are_found_and_filled() {
 fn a_malformed_reference_to_a_secret_is_an_error_with_its_place() {
     let long = format!("secret://{}", "A".repeat(65));
     for (value, path, text) in [
-        (
-            json!({ "a": ["x", "secret://token"] }),
-            "$.a[1]",
-            "secret://token",
-        ),
+        (json!({ "a": ["x", "secret://token"] }), "$.a[1]", "secret://token"),
         (json!("Bearer secret://"), "$", "secret://"),
         (json!("secret://API-TOKEN"), "$", "secret://API-TOKEN"),
         (json!("secret://1A"), "$", "secret://1A"),
         (json!({ "b": { "secret://NAME": 1 } }), "$.b", "secret://NAME"),
         (json!(long), "$", long.as_str()),
-        (
-            json!(format!("secret://{GITHUB}")),
-            "$",
-            "secret://<REDACTED_GITHUB_TOKEN>",
-        ),
+        (json!(format!("secret://{GITHUB}")), "$", "secret://<REDACTED_GITHUB_TOKEN>"),
     ] {
         let error = secret_names(&value).unwrap_err();
-        assert_eq!(
-            (error.path.as_str(), error.text.as_str()),
-            (path, text),
-            "{value}"
-        );
+        assert_eq!((error.path.as_str(), error.text.as_str()), (path, text), "{value}");
     }
     let message = secret_names(&json!("secret://x")).unwrap_err().to_string();
     let expected = "`secret://x` at `$` is not a reference to a secret: write `secret://NAME` in a value, with a name of \
@@ -541,12 +423,7 @@ fn a_malformed_reference_to_a_secret_is_an_error_with_its_place() {
 fn a_secret_name_has_one_form() {
     for name in ["A", "API_TOKEN", "A1", &"A".repeat(64)] {
         assert_eq!(SecretName::new(name).unwrap().as_str(), name);
-        assert_eq!(
-            SecretName::parse(&format!("secret://{name}"))
-                .unwrap()
-                .to_string(),
-            name
-        );
+        assert_eq!(SecretName::parse(&format!("secret://{name}")).unwrap().to_string(), name);
     }
     for name in ["", "a", "_A", "1A", "A-B", "A B", "Ä", &"A".repeat(65)] {
         assert!(SecretName::new(name).is_err(), "{name}");
@@ -581,25 +458,14 @@ fn a_secret_is_scrubbed_in_every_common_encoding() {
         "p/ss &quot;w&amp;rd+&lt;é&gt;&#x27;%41",
         "p/ss \"w&amp;rd+&lt;é&gt;'%41",
     ] {
-        assert_eq!(
-            scrubber(secret).scrub_text(&format!("a {encoded} b")),
-            "a <REDACTED_SECRET> b",
-            "{encoded}"
-        );
+        assert_eq!(scrubber(secret).scrub_text(&format!("a {encoded} b")), "a <REDACTED_SECRET> b", "{encoded}");
     }
 }
 
 #[test]
 fn a_secret_is_scrubbed_from_base64_at_every_offset() {
     let secret = "hunter2-hunter2";
-    for (prefix, suffix) in [
-        ("", ""),
-        ("u:", ""),
-        ("us:", ""),
-        ("user:", "x"),
-        ("", "ab"),
-        ("ÿÿ>", "??"),
-    ] {
+    for (prefix, suffix) in [("", ""), ("u:", ""), ("us:", ""), ("user:", "x"), ("", "ab"), ("ÿÿ>", "??")] {
         let clear = format!("{prefix}{secret}{suffix}");
         for encoded in [
             data_encoding::BASE64.encode(clear.as_bytes()),
@@ -608,22 +474,15 @@ fn a_secret_is_scrubbed_from_base64_at_every_offset() {
             data_encoding::BASE64URL_NOPAD.encode(clear.as_bytes()),
         ] {
             let scrubbed = scrubber(secret).scrub_text(&encoded);
-            assert!(
-                scrubbed.contains("<REDACTED_SECRET>"),
-                "{clear}: {encoded} -> {scrubbed}"
-            );
-            assert!(
-                scrubbed.len() <= "<REDACTED_SECRET>".len() + 2 * (prefix.len() + suffix.len()) + 2,
-                "{scrubbed}"
-            );
+            assert!(scrubbed.contains("<REDACTED_SECRET>"), "{clear}: {encoded} -> {scrubbed}");
+            assert!(scrubbed.len() <= "<REDACTED_SECRET>".len() + 2 * (prefix.len() + suffix.len()) + 2, "{scrubbed}");
         }
     }
 }
 
 #[test]
 fn a_secret_is_scrubbed_from_names_and_numbers() {
-    let value =
-        json!({ "x 12345678": 1, "y 12345678": [12_345_678, 123_456_789], "z": { "a": "-12345678-" } });
+    let value = json!({ "x 12345678": 1, "y 12345678": [12_345_678, 123_456_789], "z": { "a": "-12345678-" } });
     let expected = json!({
         "x <REDACTED_SECRET>": 1,
         "y <REDACTED_SECRET>": ["<REDACTED_SECRET>", 123_456_789],
@@ -631,8 +490,7 @@ fn a_secret_is_scrubbed_from_names_and_numbers() {
     });
     assert_eq!(scrubber("12345678").scrub(value), expected);
     let collision = scrubber("abcd").scrub(json!({ "abcd": 1, "abcdabcd": 2, "<REDACTED_SECRET>": 3 }));
-    let expected =
-        json!({ "<REDACTED_SECRET>": 3, "<REDACTED_SECRET>#2": 1, "<REDACTED_SECRET><REDACTED_SECRET>": 2 });
+    let expected = json!({ "<REDACTED_SECRET>": 3, "<REDACTED_SECRET>#2": 1, "<REDACTED_SECRET><REDACTED_SECRET>": 2 });
     assert_eq!(collision, expected);
 }
 
@@ -640,24 +498,15 @@ fn a_secret_is_scrubbed_from_names_and_numbers() {
 fn the_longer_secret_wins_and_overlapping_secrets_go_together() {
     let both = Scrubber::new(&secrets(&[("A", "pass"), ("B", "password1"), ("C", "word1234")])).unwrap();
     assert_eq!(both.scrub_text("password1"), "<REDACTED_SECRET>");
-    assert_eq!(
-        both.scrub_text("a password1234 b pass"),
-        "a <REDACTED_SECRET> b <REDACTED_SECRET>"
-    );
+    assert_eq!(both.scrub_text("a password1234 b pass"), "a <REDACTED_SECRET> b <REDACTED_SECRET>");
 }
 
 #[test]
 fn blanks_and_lines_do_not_hide_a_secret() {
-    assert_eq!(
-        scrubber("hunter2\n").scrub_text("got hunter2."),
-        "got <REDACTED_SECRET>."
-    );
+    assert_eq!(scrubber("hunter2\n").scrub_text("got hunter2."), "got <REDACTED_SECRET>.");
     let key = scrubber("first line of it\r\n  second line\nend");
     assert_eq!(key.scrub_text("a second line b end"), "a <REDACTED_SECRET> b end");
-    assert_eq!(
-        key.scrub_text("first line of it\\r\\n  second line\\nend"),
-        "<REDACTED_SECRET>"
-    );
+    assert_eq!(key.scrub_text("first line of it\\r\\n  second line\\nend"), "<REDACTED_SECRET>");
 }
 
 #[test]
@@ -672,15 +521,9 @@ fn a_marker_is_never_scrubbed() {
 fn a_short_secret_is_refused() {
     for secret in ["", "abc", "ab  ", "\n\n\n\n", "äöü"] {
         let error = Scrubber::new(&secrets(&[("PIN", secret)])).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "secret `PIN` is shorter than 4 characters: it cannot be scrubbed safely"
-        );
+        assert_eq!(error.to_string(), "secret `PIN` is shorter than 4 characters: it cannot be scrubbed safely");
     }
-    assert_eq!(
-        format!("{:?}", Scrubber::new(&BTreeMap::new()).unwrap()),
-        "Scrubber { n_needles: 0, .. }"
-    );
+    assert_eq!(format!("{:?}", Scrubber::new(&BTreeMap::new()).unwrap()), "Scrubber { n_needles: 0, .. }");
     assert!(!format!("{:?}", scrubber("hunter2")).contains("hunter"));
 }
 
@@ -750,10 +593,7 @@ fn value() -> impl Strategy<Value = Value> {
         Just(json!(4_111_111_111_111_111_u64)),
         Just(Value::Null),
     ];
-    let name = prop_oneof![
-        text(),
-        prop::sample::select(vec!["name", "value", "password"]).prop_map(str::to_owned)
-    ];
+    let name = prop_oneof![text(), prop::sample::select(vec!["name", "value", "password"]).prop_map(str::to_owned)];
     scalar.prop_recursive(4, 32, 5, move |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..5).prop_map(Value::Array),

@@ -27,22 +27,10 @@ fn outputs() -> BTreeMap<&'static str, Value> {
             }),
         ),
         ("a.b:c", json!("dotted")),
-        (
-            "hidden",
-            json!({ "mail": "<REDACTED_EMAIL>", "login": "<REDACTED>", "fine": 1, "list": ["to <REDACTED>"] }),
-        ),
-        (
-            "evil",
-            json!({ "whole": "secret://DB", "tail": "_ROOT", "scheme": "secret:", "rest": "//DB", "path": "/x" }),
-        ),
-        (
-            "large",
-            json!({ "text": "x".repeat(MAX_RESOLVED - 2), "half": "x".repeat(MAX_RESOLVED / 2 + 1) }),
-        ),
-        (
-            "many",
-            Value::Object((0..14).map(|n| (format!("m{n:02}"), json!(n))).collect()),
-        ),
+        ("hidden", json!({ "mail": "<REDACTED_EMAIL>", "login": "<REDACTED>", "fine": 1, "list": ["to <REDACTED>"] })),
+        ("evil", json!({ "whole": "secret://DB", "tail": "_ROOT", "scheme": "secret:", "rest": "//DB", "path": "/x" })),
+        ("large", json!({ "text": "x".repeat(MAX_RESOLVED - 2), "half": "x".repeat(MAX_RESOLVED / 2 + 1) })),
+        ("many", Value::Object((0..14).map(|n| (format!("m{n:02}"), json!(n))).collect())),
     ])
 }
 
@@ -74,19 +62,10 @@ fn a_whole_string_reference_keeps_its_type() {
     check(json!("{{steps.fetch.output.ok}}"), json!(true));
     check(json!("{{ steps.fetch.output.nothing }}"), json!(null));
     check(json!("{{\tsteps.fetch.output.half\n}}"), json!(0.5));
-    check(
-        json!("{{ steps.fetch.output.big }}"),
-        json!(9_007_199_254_740_993_u64),
-    );
-    check(
-        json!("{{ steps.fetch.output.items }}"),
-        json!([{ "id": 7 }, { "id": 8 }, { "id": 9 }]),
-    );
+    check(json!("{{ steps.fetch.output.big }}"), json!(9_007_199_254_740_993_u64));
+    check(json!("{{ steps.fetch.output.items }}"), json!([{ "id": 7 }, { "id": 8 }, { "id": 9 }]));
     check(json!(["{{ steps.fetch.output.items[0] }}"]), json!([{ "id": 7 }]));
-    check(
-        json!({ "a": { "b": "{{ steps[\"a.b:c\"].output }}" } }),
-        json!({ "a": { "b": "dotted" } }),
-    );
+    check(json!({ "a": { "b": "{{ steps[\"a.b:c\"].output }}" } }), json!({ "a": { "b": "dotted" } }));
     check(json!("{{ goal }}"), json!("sell \"it\""));
     check(json!("{{ run.id }}"), json!("r_1"));
 }
@@ -94,14 +73,8 @@ fn a_whole_string_reference_keeps_its_type() {
 #[test]
 fn a_scalar_inside_a_longer_string_is_written_as_text() {
     check(json!("id={{ steps.fetch.output.items[1].id }};"), json!("id=8;"));
-    check(
-        json!("{{ steps.fetch.output.ok }}/{{ steps.fetch.output.half }}"),
-        json!("true/0.5"),
-    );
-    check(
-        json!("{{ steps.fetch.output.two }}{{ steps.fetch.output.big }}"),
-        json!("29007199254740993"),
-    );
+    check(json!("{{ steps.fetch.output.ok }}/{{ steps.fetch.output.half }}"), json!("true/0.5"));
+    check(json!("{{ steps.fetch.output.two }}{{ steps.fetch.output.big }}"), json!("29007199254740993"));
     check(json!(" {{ run.tenant }}"), json!(" acme"));
     check(json!("é{{ goal }}é"), json!("ésell \"it\"é"));
 }
@@ -109,34 +82,22 @@ fn a_scalar_inside_a_longer_string_is_written_as_text() {
 #[test]
 fn an_index_may_count_from_the_end() {
     for (index, id) in [("0", 7), ("2", 9), ("-1", 9), ("-3", 7)] {
-        check(
-            json!(format!("{{{{ steps.fetch.output.items[{index}].id }}}}")),
-            json!(id),
-        );
+        check(json!(format!("{{{{ steps.fetch.output.items[{index}].id }}}}")), json!(id));
     }
 }
 
 #[test]
 fn any_member_name_can_be_quoted() {
     check(json!("{{ steps.fetch.output[\"status\"] }}"), json!(200));
-    check(
-        json!("{{ steps[\"fetch\"].output[\"items\"][0][\"id\"] }}"),
-        json!(7),
-    );
-    check(
-        json!(r#"{{ steps.fetch.output["odd }} \"name\""] }}"#),
-        json!("odd"),
-    );
+    check(json!("{{ steps[\"fetch\"].output[\"items\"][0][\"id\"] }}"), json!(7));
+    check(json!(r#"{{ steps.fetch.output["odd }} \"name\""] }}"#), json!("odd"));
     check(json!(r#"{{ steps.fetch.output["\u0073tatus"] }}"#), json!(200));
 }
 
 #[test]
 fn what_was_put_in_is_not_a_template() {
     check(json!("{{ steps.fetch.output.title }}"), json!("A {{ goal }} B"));
-    check(
-        json!("x {{ steps.fetch.output.title }}"),
-        json!("x A {{ goal }} B"),
-    );
+    check(json!("x {{ steps.fetch.output.title }}"), json!("x A {{ goal }} B"));
 }
 
 #[test]
@@ -151,53 +112,23 @@ fn escaped_braces_and_object_names_are_not_references() {
 #[test]
 fn a_missing_value_is_an_error_that_says_what_is_there() {
     for (reference, expected) in [
-        (
-            "steps.later.output.x",
-            "has no value: nothing is known of `steps.later.output`",
-        ),
-        (
-            "steps[\"x.y\"].output",
-            "has no value: nothing is known of `steps[\"x.y\"].output`",
-        ),
+        ("steps.later.output.x", "has no value: nothing is known of `steps.later.output`"),
+        ("steps[\"x.y\"].output", "has no value: nothing is known of `steps[\"x.y\"].output`"),
         ("run.agent", "has no value: nothing is known of `run.agent`"),
-        (
-            "steps.fetch.output.items[3]",
-            "has no value: there is no `[3]`, only a list of length 3",
-        ),
-        (
-            "steps.fetch.output.items[-4]",
-            "has no value: there is no `[-4]`, only a list of length 3",
-        ),
-        (
-            "steps.fetch.output.items.id",
-            "has no value: there is no `id`, only a list of length 3",
-        ),
-        (
-            "steps.fetch.output.items[0].x.y",
-            "has no value: there is no `x`, only `id`",
-        ),
-        (
-            "steps.fetch.output.items[0][0]",
-            "has no value: there is no `[0]`, only `id`",
-        ),
-        (
-            "steps.fetch.output.status.x",
-            "has no value: there is no `x`, only a number",
-        ),
-        (
-            "steps.fetch.output.nothing.x",
-            "has no value: there is no `x`, only null",
-        ),
+        ("steps.fetch.output.items[3]", "has no value: there is no `[3]`, only a list of length 3"),
+        ("steps.fetch.output.items[-4]", "has no value: there is no `[-4]`, only a list of length 3"),
+        ("steps.fetch.output.items.id", "has no value: there is no `id`, only a list of length 3"),
+        ("steps.fetch.output.items[0].x.y", "has no value: there is no `x`, only `id`"),
+        ("steps.fetch.output.items[0][0]", "has no value: there is no `[0]`, only `id`"),
+        ("steps.fetch.output.status.x", "has no value: there is no `x`, only a number"),
+        ("steps.fetch.output.nothing.x", "has no value: there is no `x`, only null"),
         (
             "steps.many.output.x",
             "has no value: there is no `x`, only `m00`, `m01`, `m02`, `m03`, `m04`, `m05`, `m06`, `m07`, `m08`, `m09` \
              and 4 more",
         ),
     ] {
-        for template in [
-            format!("{{{{ {reference} }}}}"),
-            format!("x {{{{ {reference} }}}}"),
-        ] {
+        for template in [format!("{{{{ {reference} }}}}"), format!("x {{{{ {reference} }}}}")] {
             let expected = format!("`{{{{ {reference} }}}}` at `$.a[1]` {expected}");
             check_refused(json!({ "a": [0, template] }), &expected);
         }
@@ -206,11 +137,7 @@ fn a_missing_value_is_an_error_that_says_what_is_there() {
 
 #[test]
 fn a_value_without_a_text_form_cannot_stand_inside_a_longer_string() {
-    for (member, found) in [
-        ("nothing", "null"),
-        ("items", "a list"),
-        ("items[0]", "an object"),
-    ] {
+    for (member, found) in [("nothing", "null"), ("items", "a list"), ("items[0]", "an object")] {
         check_refused(
             json!({ "url": format!("x{{{{ steps.fetch.output.{member} }}}}") }),
             &format!(
@@ -257,57 +184,35 @@ fn an_output_cannot_name_a_secret() {
             other => panic!("{template}: {other:?}"),
         }
     }
-    check(
-        json!("secret://API{{ steps.evil.output.path }}"),
-        json!("secret://API/x"),
-    );
-    check(
-        json!("secret://API {{ goal }}"),
-        json!("secret://API sell \"it\""),
-    );
-    check(
-        json!(["secret://API", "{{ goal }}"]),
-        json!(["secret://API", "sell \"it\""]),
-    );
+    check(json!("secret://API{{ steps.evil.output.path }}"), json!("secret://API/x"));
+    check(json!("secret://API {{ goal }}"), json!("secret://API sell \"it\""));
+    check(json!(["secret://API", "{{ goal }}"]), json!(["secret://API", "sell \"it\""]));
 }
 
 #[test]
 fn a_result_over_the_limit_is_refused() {
     let whole = "{{ steps.large.output.text }}";
     check(json!(whole), json!("x".repeat(MAX_RESOLVED - 2)));
-    let too_large = |path: &str| {
-        Err(ResolveError::TooLarge {
-            path: path.to_owned(),
-        })
-    };
+    let too_large = |path: &str| Err(ResolveError::TooLarge { path: path.to_owned() });
     assert_eq!(resolved(&json!([whole])), too_large("$"));
     assert_eq!(resolved(&json!([whole, whole])), too_large("$[1]"));
     let half = "{{ steps.large.output.half }}";
-    assert_eq!(
-        resolved(&json!({ "a": format!("{half}{half}") })),
-        too_large("$.a")
-    );
+    assert_eq!(resolved(&json!({ "a": format!("{half}{half}") })), too_large("$.a"));
     assert_eq!(resolved(&json!(vec![whole; 10_000])), too_large("$[1]"));
 }
 
 fn check_unreadable(text: &str, found: &str, fault: &str) {
     let value = json!({ "steps": [{ "x-y": [text] }] });
     let error = references(&value).expect_err("the reference cannot be read");
-    assert_eq!(
-        error.to_string(),
-        format!("`{found}` at `$.steps[0][\"x-y\"][0]` is not a reference: {fault}")
-    );
+    assert_eq!(error.to_string(), format!("`{found}` at `$.steps[0][\"x-y\"][0]` is not a reference: {fault}"));
     assert_eq!(resolved(&value), Err(ResolveError::Unreadable(error)));
 }
 
 #[test]
 fn an_unreadable_reference_is_an_error_that_names_its_place() {
-    const ROOT: &str =
-        "it must begin with `steps.<id>.output`, `goal`, `run.id`, `run.tenant` or `run.agent`";
-    const STEP: &str =
-        "the step id must be letters, digits, `_` or `-`, at most 64; write others as `steps[\"a.b\"]`";
-    const NAME: &str =
-        "a name of letters, digits, `_` or `-` must follow `.`; write others as `[\"any name\"]`";
+    const ROOT: &str = "it must begin with `steps.<id>.output`, `goal`, `run.id`, `run.tenant` or `run.agent`";
+    const STEP: &str = "the step id must be letters, digits, `_` or `-`, at most 64; write others as `steps[\"a.b\"]`";
+    const NAME: &str = "a name of letters, digits, `_` or `-` must follow `.`; write others as `[\"any name\"]`";
     const INDEX: &str = "`[…]` must hold an integer or a JSON string";
     const OUTPUT: &str = "`.output` must follow the step id";
     for (inner, fault) in [
@@ -363,17 +268,10 @@ fn a_reference_that_is_never_closed_is_an_error() {
 #[test]
 fn a_reference_of_more_than_512_characters_is_an_error() {
     let longest = format!("steps.a.output.{}", "b".repeat(512 - 15));
-    assert_eq!(
-        references(&json!(format!("{{{{ {longest} }}}}"))).map(|found| found.len()),
-        Ok(1)
-    );
+    assert_eq!(references(&json!(format!("{{{{ {longest} }}}}"))).map(|found| found.len()), Ok(1));
     let reference = format!("{{{{{longest}b}}}}");
     let shown: String = reference.chars().take(80).collect();
-    check_unreadable(
-        &reference,
-        &format!("{shown}…"),
-        "it has 513 characters, more than 512",
-    );
+    check_unreadable(&reference, &format!("{shown}…"), "it has 513 characters, more than 512");
 }
 
 #[test]
@@ -393,29 +291,14 @@ fn references_are_listed_with_their_places() {
             "$.items[1][\"{{ x\"]".to_owned(),
             Reference {
                 root: Root::Step("a.b".to_owned()),
-                path: vec![
-                    Segment::Name("c".to_owned()),
-                    Segment::Index(-1),
-                    Segment::Name("d e".to_owned()),
-                ],
+                path: vec![Segment::Name("c".to_owned()), Segment::Index(-1), Segment::Name("d e".to_owned())],
                 text: "steps[\"a.b\"].output.c[-1][\"d e\"]".to_owned(),
             },
         ),
+        ("$.with.url".to_owned(), Reference { root: Root::Goal, path: vec![], text: "goal".to_owned() }),
         (
             "$.with.url".to_owned(),
-            Reference {
-                root: Root::Goal,
-                path: vec![],
-                text: "goal".to_owned(),
-            },
-        ),
-        (
-            "$.with.url".to_owned(),
-            Reference {
-                root: Root::Step("a-1".to_owned()),
-                path: vec![],
-                text: "steps.a-1.output".to_owned(),
-            },
+            Reference { root: Root::Step("a-1".to_owned()), path: vec![], text: "steps.a-1.output".to_owned() },
         ),
     ];
     assert_eq!(references(&value), Ok(expected.to_vec()));
@@ -457,11 +340,8 @@ fn value() -> impl Strategy<Value = Value> {
         "$",
     ]);
     let text = prop::collection::vec(piece, 0..10).prop_map(|pieces| pieces.concat());
-    let leaf = prop_oneof![
-        text.clone().prop_map(Value::String),
-        any::<i64>().prop_map(|n| json!(n)),
-        Just(json!(null))
-    ];
+    let leaf =
+        prop_oneof![text.clone().prop_map(Value::String), any::<i64>().prop_map(|n| json!(n)), Just(json!(null))];
     leaf.prop_recursive(3, 24, 4, move |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(Value::Array),

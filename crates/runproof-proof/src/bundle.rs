@@ -19,7 +19,7 @@ pub const MAX_BUNDLE: usize = 256 * 1024 * 1024;
 /// Most records of other streams.
 const MAX_RECORDS: u64 = 10_000;
 
-/// A parsed bundle. Parsing checks form and limits; [`crate::verify`] checks what it says.
+/// A parsed bundle. Parsing checks form and limits; [`mod@crate::verify`] checks what it says.
 #[derive(Clone, Debug)]
 pub struct Bundle {
     /// What the file says it is about.
@@ -264,7 +264,9 @@ fn wrong_format(lines: &Lines<'_>, format: &[u8]) -> BundleError {
         version.bytes().all(|byte| byte.is_ascii_digit()) && !version.starts_with('0') && !version.is_empty()
     });
     match version {
-        Some(version) if version != "1" => BundleError::Unsupported(format!("bundle format v{version} needs a newer runproof")),
+        Some(version) if version != "1" => {
+            BundleError::Unsupported(format!("bundle format v{version} needs a newer runproof"))
+        }
         Some(_) | None => lines.wrong(format!("not a proof bundle: expected `{FORMAT}`")),
     }
 }

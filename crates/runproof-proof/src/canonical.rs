@@ -26,7 +26,8 @@ pub struct NotCanonical {
 /// # Errors
 /// The first place that is not canonical.
 pub fn check(bytes: &[u8], max_depth: usize) -> Result<(), NotCanonical> {
-    let text = std::str::from_utf8(bytes).map_err(|error| NotCanonical { at: error.valid_up_to(), problem: "invalid UTF-8" })?;
+    let text = std::str::from_utf8(bytes)
+        .map_err(|error| NotCanonical { at: error.valid_up_to(), problem: "invalid UTF-8" })?;
     let mut scanner = Scanner { bytes: text.as_bytes(), at: 0 };
     scanner.value(max_depth)?;
     if scanner.at != bytes.len() {

@@ -46,7 +46,8 @@ impl Checkpoint {
             return Err(NoteError::Note("the origin of a checkpoint is empty"));
         }
         let size = parse_decimal(size).ok_or(NoteError::Note("the size of a checkpoint is not a decimal number"))?;
-        let root = Hash::from_base64(root).ok_or(NoteError::Note("the root of a checkpoint is not base64 of 32 bytes"))?;
+        let root =
+            Hash::from_base64(root).ok_or(NoteError::Note("the root of a checkpoint is not base64 of 32 bytes"))?;
         Ok(Self { origin: origin.to_owned(), size, root })
     }
 }
@@ -91,7 +92,8 @@ impl InclusionProof {
         }
         let text = std::str::from_utf8(bytes).map_err(|_| NoteError::Note("inclusion proof is not UTF-8"))?;
         let rest = text.strip_prefix(PROOF_HEADER).ok_or(NoteError::Note("expected c2sp.org/tlog-proof@v1"))?;
-        let (head, note_text) = rest.split_once("\n\n").ok_or(NoteError::Note("no blank line before the checkpoint"))?;
+        let (head, note_text) =
+            rest.split_once("\n\n").ok_or(NoteError::Note("no blank line before the checkpoint"))?;
         let mut lines = head.split('\n');
         let index = lines.next().and_then(|line| line.strip_prefix("index ")).and_then(parse_decimal);
         let index = index.ok_or(NoteError::Note("expected `index <number>`"))?;

@@ -147,7 +147,9 @@ impl Verdict {
             Self::Verified => "everything matches a sealed run in a checkpoint signed by a key that you supplied",
             Self::Open => "everything recorded so far is intact, but the run is not over",
             Self::Unanchored => "the run is sealed and intact, but no signed checkpoint meets what you ask for",
-            Self::Unpinned => "all hashes agree with each other, but you supplied no key, so anybody could have made this",
+            Self::Unpinned => {
+                "all hashes agree with each other, but you supplied no key, so anybody could have made this"
+            }
             Self::Incomplete => "something is missing that no record explains",
             Self::KeyInvalid => "the checkpoint is not by a key that you accept; this says nothing about tampering",
             Self::RolledBack => "you know a newer head of this log: this is an older state",

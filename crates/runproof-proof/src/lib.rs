@@ -1,7 +1,7 @@
 //! The format of runproof and its offline verification: what is true can be checked by anyone.
 //!
 //! No clock, disk, network, randomness or SQL: bytes and a trust file go in, a report comes out.
-//! Reading order: [`canonical`], [`event`], [`commit`], [`merkle`], [`note`], [`bundle`], [`verify`].
+//! Reading order: [`canonical`], [`event`], [`commit`], [`merkle`], [`note`], [`bundle`], [`mod@verify`].
 
 pub mod bundle;
 pub mod canonical;

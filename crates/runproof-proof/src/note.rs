@@ -48,7 +48,10 @@ pub struct NoteSigner {
 }
 
 fn is_name(name: &str) -> bool {
-    !name.is_empty() && name.len() <= 255 && !name.contains('+') && !name.chars().any(|c| c.is_whitespace() || c.is_control())
+    !name.is_empty()
+        && name.len() <= 255
+        && !name.contains('+')
+        && !name.chars().any(|c| c.is_whitespace() || c.is_control())
 }
 
 fn key_id(name: &str, public: &[u8; 32]) -> u32 {
@@ -126,8 +129,7 @@ impl NoteVerifier {
     /// Whether the signature is by this key over that text (RFC 8032, strict).
     pub fn verifies(&self, text: &str, signature: &Signature) -> bool {
         let Ok(bytes) = <[u8; 64]>::try_from(signature.bytes.as_slice()) else { return false };
-        self.claims(signature)
-            && self.key.verify_strict(text.as_bytes(), &Ed25519Signature::from_bytes(&bytes)).is_ok()
+        self.claims(signature) && self.key.verify_strict(text.as_bytes(), &Ed25519Signature::from_bytes(&bytes)).is_ok()
     }
 }
 

@@ -271,12 +271,18 @@ fn open_parts(
         }
         previous = Some(&part.name);
         let Some(expected) = commitment.macs.get(part.index as usize).filter(|_| part.index >= next) else {
-            return wrong.push(mismatch(field, "parts in order, within the commitment", format!("part {}", part.index)));
+            return wrong.push(mismatch(
+                field,
+                "parts in order, within the commitment",
+                format!("part {}", part.index),
+            ));
         };
         let bytes = match canonical::to_bytes(&part.value) {
             Ok(bytes) if total + bytes.len() + part.name.len() <= commit::MAX_VALUE => bytes,
             Ok(_) => return wrong.push(mismatch(field, "at most 16 MiB", "more")),
-            Err(error) => return wrong.push(mismatch(&place(field, &part.name), "a canonical value", error.to_string())),
+            Err(error) => {
+                return wrong.push(mismatch(&place(field, &part.name), "a canonical value", error.to_string()));
+            }
         };
         let got = commit::mac(&part.salt, commitment.division, &part.name, &bytes);
         if got != *expected {

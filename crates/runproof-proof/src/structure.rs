@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 
 use crate::event::{
-    AttemptOutcome, Body, EffectClass, ErrorCategory, Event, EvidenceClass, Resolution, RunSealed, StepSettled, StepStatus,
+    AttemptOutcome, Body, EffectClass, ErrorCategory, Event, EvidenceClass, Resolution, RunSealed, StepSettled,
+    StepStatus,
 };
 use crate::finding::{Code, Finding};
 use crate::hash::Hash;
@@ -106,7 +107,8 @@ impl Walker<'_> {
                 let allowed = !step.open && !step.settled && u64::from(body.attempt) == expected;
                 step.intended = body.attempt;
                 step.open = true;
-                step.lasting = !matches!(body.effect, EffectClass::Pure | EffectClass::Read | EffectClass::Transactional);
+                step.lasting =
+                    !matches!(body.effect, EffectClass::Pure | EffectClass::Read | EffectClass::Transactional);
                 step.resolution = None;
                 if !allowed {
                     self.find(Code::StructureOrder, event, "body.attempt", expected, body.attempt);
@@ -122,7 +124,13 @@ impl Walker<'_> {
                 step.cost = step.cost.saturating_add(body.cost_microcents);
                 step.duration = step.duration.saturating_add(body.duration_us);
                 if !allowed {
-                    self.find(Code::StructureOrder, event, "body.attempt", format!("open attempt {expected}"), body.attempt);
+                    self.find(
+                        Code::StructureOrder,
+                        event,
+                        "body.attempt",
+                        format!("open attempt {expected}"),
+                        body.attempt,
+                    );
                 }
             }
             Body::StepResolved(body) => {
@@ -132,7 +140,13 @@ impl Walker<'_> {
                 let allowed = unknown && !step.open && !step.settled && body.attempt == step.intended;
                 step.resolution = Some(body.resolution);
                 if !allowed {
-                    self.find(Code::StructureOrder, event, "body.step_id", "a step whose outcome is unknown", &body.step_id);
+                    self.find(
+                        Code::StructureOrder,
+                        event,
+                        "body.step_id",
+                        "a step whose outcome is unknown",
+                        &body.step_id,
+                    );
                 }
             }
             Body::StepSettled(body) => self.settle(event, body),
@@ -220,13 +234,23 @@ impl Walker<'_> {
         }
         let category = body.category.as_str();
         if !matches!(category, "execution" | "skipped") && ErrorCategory::parse(category).is_none() {
-            self.find(Code::StructureOrder, event, "body.category", "execution, skipped or a kind of failure", category);
+            self.find(
+                Code::StructureOrder,
+                event,
+                "body.category",
+                "execution, skipped or a kind of failure",
+                category,
+            );
         }
     }
 
     fn seal(&mut self, event: &Event, body: &RunSealed) {
-        let open: Vec<String> =
-            self.steps.iter().filter(|(_, step)| step.open).map(|((id, _), step)| format!("{id} attempt {}", step.intended)).collect();
+        let open: Vec<String> = self
+            .steps
+            .iter()
+            .filter(|(_, step)| step.open)
+            .map(|((id, _), step)| format!("{id} attempt {}", step.intended))
+            .collect();
         for intent in open {
             self.find(Code::OutcomeMissing, event, "body", format!("an outcome of {intent}"), "none");
         }
@@ -237,7 +261,12 @@ impl Walker<'_> {
             (Code::SealCount, "body.step_count", self.walk.step_count, body.step_count),
             (Code::SealTotals, "body.totals.attempts", attempts, body.totals.attempts),
             (Code::SealTotals, "body.totals.cost_microcents", cost, body.totals.cost_microcents),
-            (Code::SealTotals, "body.totals.duration_us", event.at.saturating_sub(self.created_at), body.totals.duration_us),
+            (
+                Code::SealTotals,
+                "body.totals.duration_us",
+                event.at.saturating_sub(self.created_at),
+                body.totals.duration_us,
+            ),
             (Code::SealTotals, "body.totals.resolved", self.walk.resolved, body.totals.resolved),
             (Code::SealTotals, "body.totals.unknown", self.unknown, body.totals.unknown),
         ];

@@ -94,9 +94,10 @@ impl Trust {
         if file.keys.is_empty() {
             return Err(TrustError::Empty);
         }
-        let keys = file.keys.iter().map(|key| {
-            Ok(TrustedKey { verifier: NoteVerifier::parse(&key.vkey)?, last_size: key.last_size })
-        });
+        let keys = file
+            .keys
+            .iter()
+            .map(|key| Ok(TrustedKey { verifier: NoteVerifier::parse(&key.vkey)?, last_size: key.last_size }));
         let keys: Vec<TrustedKey> = keys.collect::<Result<_, NoteError>>()?;
         for (index, key) in keys.iter().enumerate() {
             if keys[..index].iter().any(|other| other.verifier == key.verifier) {
@@ -118,7 +119,9 @@ impl Trust {
         let note = Note::parse(note)?;
         let checkpoint = Checkpoint::parse(&note.text)?;
         let signed = note.signatures.iter().any(|signature| {
-            let by = |key: &TrustedKey| key.verifier.name() == checkpoint.origin && key.verifier.verifies(&note.text, signature);
+            let by = |key: &TrustedKey| {
+                key.verifier.name() == checkpoint.origin && key.verifier.verifies(&note.text, signature)
+            };
             self.keys.iter().any(by)
         });
         if !signed {

@@ -120,7 +120,9 @@ fn payloads(bundle: &Bundle, report: &mut Report) {
             Some(Err(mismatches)) => {
                 findings.extend(mismatches.into_iter().map(|mismatch| {
                     let place = format!("payload.{}", mismatch.path);
-                    Finding::new(Code::PayloadMismatch, run_id, place).at(event.seq).differs(mismatch.expected, mismatch.got)
+                    Finding::new(Code::PayloadMismatch, run_id, place)
+                        .at(event.seq)
+                        .differs(mismatch.expected, mismatch.got)
                 }));
             }
             None => {}
@@ -214,11 +216,17 @@ pub fn signatures(run_id: &str, anchor: &Anchor, trust: &Trust) -> Vec<Finding> 
     for signature in &anchor.note.signatures {
         let claimed = format!("{} (key {:08x})", signature.name, signature.id);
         let Some(key) = trust.keys.iter().find(|key| key.verifier.claims(signature)) else {
-            findings.push(Finding::new(Code::CheckpointUnknownSignature, run_id, place("signature")).differs("a key that you named", claimed));
+            findings.push(
+                Finding::new(Code::CheckpointUnknownSignature, run_id, place("signature"))
+                    .differs("a key that you named", claimed),
+            );
             continue;
         };
         if !key.verifier.verifies(&anchor.note.text, signature) {
-            findings.push(Finding::new(Code::CheckpointSignature, run_id, place("signature")).differs("a valid signature", claimed));
+            findings.push(
+                Finding::new(Code::CheckpointSignature, run_id, place("signature"))
+                    .differs("a valid signature", claimed),
+            );
         } else if key.last_size.is_some_and(|last| anchor.checkpoint.size > last) {
             let last = key.last_size.unwrap_or_default();
             let finding = Finding::new(Code::CheckpointKeyRetired, run_id, place("size"));
@@ -230,7 +238,9 @@ pub fn signatures(run_id: &str, anchor: &Anchor, trust: &Trust) -> Vec<Finding> 
     if !accepted && findings.iter().all(|finding| finding.code == Code::CheckpointUnknownSignature) {
         let keys: Vec<String> = trust.keys.iter().map(|key| key.verifier.vkey()).collect();
         let got: Vec<String> = anchor.note.signatures.iter().map(|s| format!("{}+{:08x}", s.name, s.id)).collect();
-        findings = vec![Finding::new(Code::CheckpointKey, run_id, place("signature")).differs(keys.join(", "), got.join(", "))];
+        findings = vec![
+            Finding::new(Code::CheckpointKey, run_id, place("signature")).differs(keys.join(", "), got.join(", ")),
+        ];
     }
     findings
 }
@@ -256,5 +266,7 @@ fn compare_head(bundle: &Bundle, checkpoint: &Checkpoint, head: &Checkpoint) -> 
     if root == head.root {
         return None;
     }
-    Some(find(Code::HeadForked).differs(format!("{} at {known} leaves", head.root), format!("{root} at {known} leaves")))
+    Some(
+        find(Code::HeadForked).differs(format!("{} at {known} leaves", head.root), format!("{root} at {known} leaves")),
+    )
 }

@@ -16,19 +16,12 @@ pub(crate) fn failure(code: &ErrorCode, message: impl Into<String>) -> Failure {
 
 /// The same failure, said to be beyond retrying. A failure may be less retryable than its code, never more.
 pub(crate) fn final_failure(code: &ErrorCode, message: impl Into<String>) -> Failure {
-    Failure {
-        retryable: false,
-        ..failure(code, message)
-    }
+    Failure { retryable: false, ..failure(code, message) }
 }
 
 /// An attempt without writes.
 pub(crate) fn attempt(result: AttemptResult, cost_microcents: u64) -> Attempt {
-    Attempt {
-        result,
-        cost_microcents,
-        writes: Vec::new(),
-    }
+    Attempt { result, cost_microcents, writes: Vec::new() }
 }
 
 /// A free attempt that succeeded.

@@ -51,12 +51,7 @@ impl Egress {
         let entries = text
             .split(|c: char| c == ',' || c.is_whitespace())
             .filter(|entry| !entry.is_empty())
-            .map(|entry| {
-                Entry::parse(entry).map_err(|problem| EgressError {
-                    entry: entry.to_owned(),
-                    problem,
-                })
-            })
+            .map(|entry| Entry::parse(entry).map_err(|problem| EgressError { entry: entry.to_owned(), problem }))
             .collect::<Result<_, _>>()?;
         Ok(Self { entries })
     }
@@ -72,11 +67,7 @@ impl Egress {
         if self.entries.iter().any(|entry| entry.allows(host, address, port)) {
             return Ok(());
         }
-        Err(Denied {
-            host: host.to_owned(),
-            address,
-            range,
-        })
+        Err(Denied { host: host.to_owned(), address, range })
     }
 
     /// The addresses of `host` that may be connected to.

@@ -28,12 +28,7 @@ pub(crate) struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// Starts reading; parameters that are not an object are the first finding.
     pub(crate) fn new(params: &'a Value, stage: Stage) -> Self {
-        let mut reader = Self {
-            members: params.as_object(),
-            stage,
-            known: Vec::new(),
-            findings: Vec::new(),
-        };
+        let mut reader = Self { members: params.as_object(), stage, known: Vec::new(), findings: Vec::new() };
         if reader.members.is_none() {
             reader.find("", "parameters must be an object");
         }
@@ -42,10 +37,7 @@ impl<'a> Reader<'a> {
 
     /// Records a finding about a path.
     pub(crate) fn find(&mut self, path: impl Into<String>, message: impl Into<String>) {
-        self.findings.push(ParamFinding {
-            path: path.into(),
-            message: message.into(),
-        });
+        self.findings.push(ParamFinding { path: path.into(), message: message.into() });
     }
 
     /// Finds parameters that nest too deeply or are too large as JSON; `true` when they are neither. Depth comes first,
@@ -96,27 +88,16 @@ impl<'a> Reader<'a> {
     }
 
     /// The member as an integer in a range.
-    pub(crate) fn integer(
-        &mut self,
-        name: &'static str,
-        range: std::ops::RangeInclusive<u64>,
-    ) -> Option<u64> {
+    pub(crate) fn integer(&mut self, name: &'static str, range: std::ops::RangeInclusive<u64>) -> Option<u64> {
         let expected = format!("an integer from {} to {}", range.start(), range.end());
-        self.typed(name, &expected, |value| {
-            value.as_u64().filter(|number| range.contains(number))
-        })
+        self.typed(name, &expected, |value| value.as_u64().filter(|number| range.contains(number)))
     }
 
     /// The member as one of a few words.
     pub(crate) fn word<T: Clone>(&mut self, name: &'static str, words: &[(&'static str, T)]) -> Option<T> {
         let list: Vec<_> = words.iter().map(|(word, _)| *word).collect();
         let expected = format!("one of {}", list.join(", "));
-        let find = |text: &str| {
-            words
-                .iter()
-                .find(|(word, _)| *word == text)
-                .map(|(_, value)| value.clone())
-        };
+        let find = |text: &str| words.iter().find(|(word, _)| *word == text).map(|(_, value)| value.clone());
         self.typed(name, &expected, |value| value.as_str().and_then(find))
     }
 
@@ -130,12 +111,7 @@ impl<'a> Reader<'a> {
         self.typed(name, "a list", Value::as_array)
     }
 
-    fn typed<T>(
-        &mut self,
-        name: &'static str,
-        expected: &str,
-        read: impl Fn(&'a Value) -> Option<T>,
-    ) -> Option<T> {
+    fn typed<T>(&mut self, name: &'static str, expected: &str, read: impl Fn(&'a Value) -> Option<T>) -> Option<T> {
         let value = self.any(name)?;
         if self.is_open(value) {
             return None;
@@ -152,10 +128,7 @@ impl<'a> Reader<'a> {
         for name in self.members.into_iter().flat_map(Map::keys) {
             if !self.known.contains(&name.as_str()) {
                 let message = "is not a parameter of this skill".to_owned();
-                self.findings.push(ParamFinding {
-                    path: name.clone(),
-                    message,
-                });
+                self.findings.push(ParamFinding { path: name.clone(), message });
             }
         }
         self.findings

@@ -64,21 +64,15 @@ impl Path {
 
     /// The value at this place, if there is one. A JSON `null` is a value.
     pub fn get<'value>(&self, value: &'value Value) -> Option<&'value Value> {
-        self.segments
-            .iter()
-            .try_fold(value, |value, segment| match segment {
-                Segment::Key(name) => value.as_object()?.get(name),
-                Segment::Index(index) => {
-                    let items = value.as_array()?;
-                    let length = i64::try_from(items.len()).ok()?;
-                    let position = if *index < 0 {
-                        length.checked_add(*index)?
-                    } else {
-                        *index
-                    };
-                    items.get(usize::try_from(position).ok()?)
-                }
-            })
+        self.segments.iter().try_fold(value, |value, segment| match segment {
+            Segment::Key(name) => value.as_object()?.get(name),
+            Segment::Index(index) => {
+                let items = value.as_array()?;
+                let length = i64::try_from(items.len()).ok()?;
+                let position = if *index < 0 { length.checked_add(*index)? } else { *index };
+                items.get(usize::try_from(position).ok()?)
+            }
+        })
     }
 }
 

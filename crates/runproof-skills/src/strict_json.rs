@@ -28,10 +28,7 @@ pub(crate) fn take(text: &str, max_depth: usize) -> Option<Taken> {
     let raw = serde_json::from_str::<&RawValue>(text).ok()?;
     let mut numbers_as_text = false;
     let value = convert(raw, max_depth, &mut numbers_as_text)?;
-    Some(Taken {
-        value,
-        numbers_as_text,
-    })
+    Some(Taken { value, numbers_as_text })
 }
 
 /// The text with U+0000 replaced by U+FFFD.
@@ -43,9 +40,7 @@ pub(crate) fn without_nul(text: &str) -> String {
 pub(crate) fn nests_at_most(value: &Value, max_depth: usize) -> bool {
     match value {
         Value::Array(items) => max_depth > 0 && items.iter().all(|item| nests_at_most(item, max_depth - 1)),
-        Value::Object(members) => {
-            max_depth > 0 && members.values().all(|item| nests_at_most(item, max_depth - 1))
-        }
+        Value::Object(members) => max_depth > 0 && members.values().all(|item| nests_at_most(item, max_depth - 1)),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
     }
 }
@@ -71,15 +66,9 @@ fn convert(raw: &RawValue, depth: usize, numbers_as_text: &mut bool) -> Option<V
         b'[' => {
             let depth = depth.checked_sub(1)?;
             let items = serde_json::from_str::<Vec<&RawValue>>(text).ok()?;
-            items
-                .into_iter()
-                .map(|item| convert(item, depth, numbers_as_text))
-                .collect::<Option<_>>()
-                .map(Value::Array)
+            items.into_iter().map(|item| convert(item, depth, numbers_as_text)).collect::<Option<_>>().map(Value::Array)
         }
-        b'"' => serde_json::from_str::<String>(text)
-            .ok()
-            .map(|string| Value::String(without_nul(&string))),
+        b'"' => serde_json::from_str::<String>(text).ok().map(|string| Value::String(without_nul(&string))),
         b't' | b'f' | b'n' => serde_json::from_str(text).ok(),
         _ => Some(number(text, numbers_as_text)),
     }
@@ -134,23 +123,11 @@ mod tests {
 
     #[test]
     fn integers_stay_and_other_numbers_keep_every_digit_as_text() {
-        check(
-            "9007199254740991",
-            Some((json!(9_007_199_254_740_991_i64), false)),
-        );
-        check(
-            "-9007199254740991",
-            Some((json!(-9_007_199_254_740_991_i64), false)),
-        );
+        check("9007199254740991", Some((json!(9_007_199_254_740_991_i64), false)));
+        check("-9007199254740991", Some((json!(-9_007_199_254_740_991_i64), false)));
         check("9007199254740992", Some((json!("9007199254740992"), true)));
-        check(
-            "[1.10, -0, 1e3, 0]",
-            Some((json!(["1.10", "-0", "1e3", 0]), true)),
-        );
-        check(
-            "123456789012345678901234567890",
-            Some((json!("123456789012345678901234567890"), true)),
-        );
+        check("[1.10, -0, 1e3, 0]", Some((json!(["1.10", "-0", "1e3", 0]), true)));
+        check("123456789012345678901234567890", Some((json!("123456789012345678901234567890"), true)));
     }
 
     #[test]

@@ -48,19 +48,14 @@ impl Transport {
         // rustls-native-certs, by the rustls authors and already below reqwest: an operator's own authority and
         // SSL_CERT_FILE count, which a compiled-in list such as webpki-roots would pass over.
         let mut roots = RootCertStore::empty();
-        let (added, _unusable) =
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        let (added, _unusable) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut tls = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
             .with_no_client_auth();
         tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self {
-            egress: Arc::new(egress),
-            tls,
-            has_roots: added > 0,
-        })
+        Ok(Self { egress: Arc::new(egress), tls, has_roots: added > 0 })
     }
 
     /// Sends a request and returns when the head of the response is there.
@@ -68,21 +63,14 @@ impl Transport {
         let host = outgoing.url.host_str().unwrap_or_default().to_owned();
         let port = outgoing.url.port_or_known_default().unwrap_or_default();
         if outgoing.url.scheme() == "https" && !self.has_roots {
-            return Err(Fault::Tls {
-                host,
-                reason: "no certificate roots on this machine".to_owned(),
-            });
+            return Err(Fault::Tls { host, reason: "no certificate roots on this machine".to_owned() });
         }
         // reqwest asks the resolver about names only, so an address in the URL is judged here.
         if let Some(address) = literal(outgoing.url) {
             self.egress.judge(&host, address, port).map_err(Fault::Denied)?;
         }
-        let client = self
-            .client(port, connect_time(outgoing.timeout))
-            .map_err(|_| Fault::Setup)?;
-        let mut request = client
-            .request(outgoing.method, outgoing.url.clone())
-            .headers(outgoing.headers);
+        let client = self.client(port, connect_time(outgoing.timeout)).map_err(|_| Fault::Setup)?;
+        let mut request = client.request(outgoing.method, outgoing.url.clone()).headers(outgoing.headers);
         if let Some(body) = outgoing.body {
             request = request.body(body);
         }
@@ -95,10 +83,7 @@ impl Transport {
     fn client(&self, port: u16, connect_time: Duration) -> Result<Client, reqwest::Error> {
         Client::builder()
             .tls_backend_preconfigured(self.tls.clone())
-            .dns_resolver(JudgedResolver {
-                egress: Arc::clone(&self.egress),
-                port,
-            })
+            .dns_resolver(JudgedResolver { egress: Arc::clone(&self.egress), port })
             .connect_timeout(connect_time)
             .pool_max_idle_per_host(0)
             .http1_only()

@@ -15,11 +15,7 @@ pub(crate) const KEY: &str = "MZXW6YTBOI";
 /// A skill of a process whose allow-list is `egress`, test skills included.
 pub(crate) fn skill(name: &str, egress: &str) -> Arc<dyn Skill> {
     let egress = Egress::parse(egress).expect("an allow-list");
-    let skills = builtin(&Options {
-        egress,
-        test_skills: true,
-    })
-    .expect("skills");
+    let skills = builtin(&Options { egress, test_skills: true }).expect("skills");
     Arc::clone(skills.get(name).expect("a registered skill"))
 }
 
@@ -75,9 +71,7 @@ fn failure_line(failure: &Failure) -> String {
 /// The failure of an attempt that has one.
 pub(crate) fn failure(attempt: &Attempt) -> &Failure {
     match &attempt.result {
-        AttemptResult::NotDone(failure)
-        | AttemptResult::Failed(failure)
-        | AttemptResult::Unknown(failure) => failure,
+        AttemptResult::NotDone(failure) | AttemptResult::Failed(failure) | AttemptResult::Unknown(failure) => failure,
         AttemptResult::Done { output } => panic!("done with {output}"),
     }
 }
@@ -86,9 +80,7 @@ pub(crate) fn failure(attempt: &Attempt) -> &Failure {
 pub(crate) fn output(attempt: &Attempt) -> &Value {
     match &attempt.result {
         AttemptResult::Done { output } => output,
-        AttemptResult::NotDone(failure)
-        | AttemptResult::Failed(failure)
-        | AttemptResult::Unknown(failure) => {
+        AttemptResult::NotDone(failure) | AttemptResult::Failed(failure) | AttemptResult::Unknown(failure) => {
             panic!("{failure:?}")
         }
     }

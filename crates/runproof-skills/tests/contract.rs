@@ -19,29 +19,17 @@ pub(crate) struct Case {
 
 /// Parameters that the skill takes. They are called, unless they hold a placeholder.
 pub(crate) fn accepted(params: Value) -> Case {
-    Case {
-        params,
-        accepted: true,
-        beyond_schema: false,
-    }
+    Case { params, accepted: true, beyond_schema: false }
 }
 
 /// Parameters that the skill refuses, and its schema too.
 pub(crate) fn refused(params: Value) -> Case {
-    Case {
-        params,
-        accepted: false,
-        beyond_schema: false,
-    }
+    Case { params, accepted: false, beyond_schema: false }
 }
 
 /// Parameters that the skill refuses for a reason that no schema can express.
 pub(crate) fn refused_beyond_schema(params: Value) -> Case {
-    Case {
-        params,
-        accepted: false,
-        beyond_schema: true,
-    }
+    Case { params, accepted: false, beyond_schema: true }
 }
 
 /// Holds a skill to its manifest in every case.
@@ -50,10 +38,7 @@ pub(crate) async fn contract(skill: &Arc<dyn Skill>, cases: &[Case]) {
     let input = schema(&manifest.input_schema);
     let output = schema(&manifest.output_schema);
     check_manifest(manifest);
-    assert!(
-        cases.iter().any(|case| case.accepted) && cases.iter().any(|case| !case.accepted),
-        "cases of both kinds"
-    );
+    assert!(cases.iter().any(|case| case.accepted) && cases.iter().any(|case| !case.accepted), "cases of both kinds");
     for case in cases {
         check_params(skill, &input, case);
         if holds_placeholder(&case.params) {
@@ -70,41 +55,19 @@ fn schema(schema: &Value) -> Validator {
 
 fn check_manifest(manifest: &Manifest) {
     let name = manifest.name.as_bytes();
-    let first = name
-        .first()
-        .is_some_and(|byte| byte.is_ascii_lowercase() || *byte == b'_');
-    let rest = name
-        .iter()
-        .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'_');
+    let first = name.first().is_some_and(|byte| byte.is_ascii_lowercase() || *byte == b'_');
+    let rest = name.iter().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || *byte == b'_');
     assert!(first && rest && name.len() <= 64, "name `{}`", manifest.name);
     let numbers: Vec<_> = manifest.version.split('.').collect();
-    let plain = |number: &&str| {
-        number
-            .parse::<u32>()
-            .is_ok_and(|value| value.to_string() == **number)
-    };
-    assert!(
-        numbers.len() == 3 && numbers.iter().all(plain),
-        "version `{}`",
-        manifest.version
-    );
-    let description = manifest
-        .description
-        .strip_suffix('.')
-        .expect("a description that ends as a sentence");
-    assert!(
-        !description.is_empty() && !description.contains(". "),
-        "one sentence: {description}"
-    );
+    let plain = |number: &&str| number.parse::<u32>().is_ok_and(|value| value.to_string() == **number);
+    assert!(numbers.len() == 3 && numbers.iter().all(plain), "version `{}`", manifest.version);
+    let description = manifest.description.strip_suffix('.').expect("a description that ends as a sentence");
+    assert!(!description.is_empty() && !description.contains(". "), "one sentence: {description}");
     for schema in [&manifest.input_schema, &manifest.output_schema] {
         assert_eq!(schema["type"], "object");
         assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
     }
-    assert_eq!(
-        manifest.input_schema["additionalProperties"],
-        json!(false),
-        "unknown parameters are refused"
-    );
+    assert_eq!(manifest.input_schema["additionalProperties"], json!(false), "unknown parameters are refused");
     assert!(!manifest.effects.is_empty());
     for secret in manifest.secret_params {
         let known = *secret == "*" || !manifest.input_schema["properties"][secret].is_null();
@@ -123,16 +86,10 @@ fn check_codes(manifest: &Manifest) {
     for error in manifest.errors {
         let parts: Vec<_> = error.code.split('.').collect();
         let plain = |part: &&str| {
-            let letters = part
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+            let letters = part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
             !part.is_empty() && letters
         };
-        assert!(
-            parts.len() == 2 && parts.iter().all(plain),
-            "code `{}`",
-            error.code
-        );
+        assert!(parts.len() == 2 && parts.iter().all(plain), "code `{}`", error.code);
         assert!(!error.meaning.is_empty(), "code `{}` has a meaning", error.code);
     }
 }
@@ -140,36 +97,18 @@ fn check_codes(manifest: &Manifest) {
 fn check_params(skill: &Arc<dyn Skill>, input: &Validator, case: &Case) {
     let (params, manifest) = (&case.params, skill.manifest());
     let findings = skill.check(params);
-    assert_eq!(
-        findings.is_empty(),
-        case.accepted,
-        "`check` of {params}: {findings:?}"
-    );
+    assert_eq!(findings.is_empty(), case.accepted, "`check` of {params}: {findings:?}");
     if !case.beyond_schema && !holds_placeholder(params) {
-        assert_eq!(
-            input.is_valid(params),
-            case.accepted,
-            "the input schema and `check` agree on {params}"
-        );
+        assert_eq!(input.is_valid(params), case.accepted, "the input schema and `check` agree on {params}");
     }
     let effect = skill.effect(params);
-    assert!(
-        manifest.effects.contains(&effect),
-        "{effect:?} of {params} is not in the manifest"
-    );
-    assert_eq!(
-        skill.effect(params),
-        effect,
-        "the same parameters, the same class"
-    );
+    assert!(manifest.effects.contains(&effect), "{effect:?} of {params} is not in the manifest");
+    assert_eq!(skill.effect(params), effect, "the same parameters, the same class");
     if let Value::Object(members) = params {
         let mut members = members.clone();
         members.insert("no_such_parameter".to_owned(), json!(1));
         let findings = skill.check(&Value::Object(members));
-        assert!(
-            findings.iter().any(|finding| finding.path == "no_such_parameter"),
-            "{findings:?}"
-        );
+        assert!(findings.iter().any(|finding| finding.path == "no_such_parameter"), "{findings:?}");
     }
 }
 
@@ -182,26 +121,17 @@ fn check_attempt(manifest: &Manifest, output: &Validator, case: &Case, attempt: 
     }
     match &attempt.result {
         AttemptResult::Done { output: value } => {
-            assert!(
-                case.accepted,
-                "{params} was refused by `check` and done by `invoke`"
-            );
+            assert!(case.accepted, "{params} was refused by `check` and done by `invoke`");
             check_output(manifest, output, value);
         }
         AttemptResult::NotDone(failure) => check_failure(manifest, failure),
         AttemptResult::Failed(failure) | AttemptResult::Unknown(failure) => {
-            assert!(
-                case.accepted,
-                "{params} was refused by `check` and tried by `invoke`"
-            );
+            assert!(case.accepted, "{params} was refused by `check` and tried by `invoke`");
             check_failure(manifest, failure);
         }
     }
     if !case.accepted {
-        assert_eq!(
-            attempt.cost_microcents, 0,
-            "what is refused costs nothing: {params}"
-        );
+        assert_eq!(attempt.cost_microcents, 0, "what is refused costs nothing: {params}");
     }
 }
 
@@ -210,22 +140,13 @@ pub(crate) fn check_failure(manifest: &Manifest, failure: &Failure) {
     let documented = manifest.errors.iter().find(|error| error.code == failure.code);
     let documented = documented.unwrap_or_else(|| panic!("`{}` is not in the manifest", failure.code));
     assert_eq!(failure.category, documented.category, "{failure:?}");
-    assert!(
-        documented.retryable || !failure.retryable,
-        "more retryable than documented: {failure:?}"
-    );
-    assert!(
-        !failure.message.is_empty() && !failure.message.ends_with('.'),
-        "{failure:?}"
-    );
+    assert!(documented.retryable || !failure.retryable, "more retryable than documented: {failure:?}");
+    assert!(!failure.message.is_empty() && !failure.message.ends_with('.'), "{failure:?}");
 }
 
 /// Holds an output to its schema, its limit and the canonical profile.
 pub(crate) fn check_output(manifest: &Manifest, schema: &Validator, output: &Value) {
-    let errors: Vec<_> = schema
-        .iter_errors(output)
-        .map(|error| error.to_string())
-        .collect();
+    let errors: Vec<_> = schema.iter_errors(output).map(|error| error.to_string()).collect();
     assert!(errors.is_empty(), "{errors:?} in {output}");
     assert!(serde_json::to_vec(output).expect("JSON").len() <= manifest.limits.max_output_bytes);
     check_canonical(output, 64);
@@ -236,9 +157,7 @@ fn check_canonical(value: &Value, depth: usize) {
     match value {
         Value::Null | Value::Bool(_) => {}
         Value::Number(number) => {
-            let integer = number
-                .as_i64()
-                .unwrap_or_else(|| panic!("{number} is not an integer"));
+            let integer = number.as_i64().unwrap_or_else(|| panic!("{number} is not an integer"));
             assert!(integer.unsigned_abs() < 1 << 53, "{number} is beyond 2^53 - 1");
         }
         Value::String(text) => check_text(text),

@@ -47,16 +47,10 @@ fn public_unicast_addresses_are_allowed_by_default() {
 #[test]
 fn every_other_address_is_denied_by_default() {
     let denied = [
-        (
-            "private",
-            "10.0.0.1 10.255.255.255 172.16.0.0 172.31.255.255 192.168.0.1 192.168.255.255",
-        ),
+        ("private", "10.0.0.1 10.255.255.255 172.16.0.0 172.31.255.255 192.168.0.1 192.168.255.255"),
         ("loopback", "127.0.0.1 127.0.0.2 127.255.255.255 ::1"),
         ("link-local", "169.254.0.1 169.254.255.255 fe80::1 febf::1"),
-        (
-            "cloud metadata",
-            "169.254.169.254 169.254.170.2 100.100.100.200 fd00:ec2::254 168.63.129.16 192.0.0.192",
-        ),
+        ("cloud metadata", "169.254.169.254 169.254.170.2 100.100.100.200 fd00:ec2::254 168.63.129.16 192.0.0.192"),
         ("carrier-grade NAT", "100.64.0.0 100.127.255.255"),
         ("unique local", "fc00::1 fdff:ffff::1"),
         ("multicast", "224.0.0.1 239.255.255.255 ff02::1"),
@@ -64,20 +58,11 @@ fn every_other_address_is_denied_by_default() {
         ("unspecified", "::"),
         ("broadcast", "255.255.255.255"),
         ("reserved", "240.0.0.1 255.255.255.254"),
-        (
-            "documentation",
-            "192.0.2.1 198.51.100.7 203.0.113.9 2001:db8::1 3fff::1 3fff:fff::1",
-        ),
+        ("documentation", "192.0.2.1 198.51.100.7 203.0.113.9 2001:db8::1 3fff::1 3fff:fff::1"),
         ("benchmarking", "198.18.0.1 198.19.255.255"),
-        (
-            "protocol assignments",
-            "192.0.0.1 2001:2::1 2001:10::1 2001:20::1",
-        ),
+        ("protocol assignments", "192.0.0.1 2001:2::1 2001:10::1 2001:20::1"),
         ("6to4 relay", "192.88.99.1"),
-        (
-            "not global unicast",
-            "100::1 64:ff9b:1::1 5f00::1 fec0::1 4000::1",
-        ),
+        ("not global unicast", "100::1 64:ff9b:1::1 5f00::1 fec0::1 4000::1"),
     ];
     for (range, addresses) in denied {
         for ip in addresses.split(' ') {
@@ -110,11 +95,7 @@ fn an_ipv6_address_that_carries_an_ipv4_address_is_judged_by_it() {
 #[test]
 fn an_entry_allows_what_it_says_and_nothing_else() {
     let check = |list: &str, host: &str, ip: &str, port: u16, expected: &str| {
-        assert_eq!(
-            judge(list, host, ip, port),
-            expected,
-            "{list}: {host} at {ip} port {port}"
-        );
+        assert_eq!(judge(list, host, ip, port), expected, "{list}: {host} at {ip} port {port}");
     };
     check("db.internal", "db.internal", "10.0.0.1", 5432, "allowed");
     check("db.internal", "DB.Internal.", "10.0.0.1", 5432, "allowed");
@@ -156,60 +137,20 @@ fn entries_are_separated_by_commas_or_white_space() {
 fn an_entry_that_means_nothing_is_named() {
     let check = |list: &str, entry: &str, problem: &str| {
         let error = Egress::parse(list).expect_err(list).to_string();
-        assert_eq!(
-            error,
-            format!("egress allow-list entry `{entry}` {problem}"),
-            "{list}"
-        );
+        assert_eq!(error, format!("egress allow-list entry `{entry}` {problem}"), "{list}");
     };
-    check(
-        "ok.example,10.0.0.5/8",
-        "10.0.0.5/8",
-        "has bits set after its prefix",
-    );
-    check(
-        "10.0.0.0/33",
-        "10.0.0.0/33",
-        "has a prefix length beyond the address",
-    );
-    check(
-        "10.0.0.0/x",
-        "10.0.0.0/x",
-        "is not a network: no prefix length stands after `/`",
-    );
-    check(
-        "http://a",
-        "http://a",
-        "is not a network: no address stands before `/`",
-    );
+    check("ok.example,10.0.0.5/8", "10.0.0.5/8", "has bits set after its prefix");
+    check("10.0.0.0/33", "10.0.0.0/33", "has a prefix length beyond the address");
+    check("10.0.0.0/x", "10.0.0.0/x", "is not a network: no prefix length stands after `/`");
+    check("http://a", "http://a", "is not a network: no address stands before `/`");
     check("a:0", "a:0", "has a port that is not a number from 1 to 65535");
-    check(
-        "a:+80",
-        "a:+80",
-        "has a port that is not a number from 1 to 65535",
-    );
-    check(
-        "a:65536",
-        "a:65536",
-        "has a port that is not a number from 1 to 65535",
-    );
+    check("a:+80", "a:+80", "has a port that is not a number from 1 to 65535");
+    check("a:65536", "a:65536", "has a port that is not a number from 1 to 65535");
     check("[::1", "[::1", "has `[` without `]`");
     check("[10.0.0.1]", "[10.0.0.1]", "has no IPv6 address in its brackets");
-    check(
-        "*.example.com",
-        "*.example.com",
-        "is not a host name (patterns are not supported)",
-    );
-    check(
-        "2130706433",
-        "2130706433",
-        "is an address in an unusual form: write four decimal numbers",
-    );
-    check(
-        "127.1",
-        "127.1",
-        "is an address in an unusual form: write four decimal numbers",
-    );
+    check("*.example.com", "*.example.com", "is not a host name (patterns are not supported)");
+    check("2130706433", "2130706433", "is an address in an unusual form: write four decimal numbers");
+    check("127.1", "127.1", "is an address in an unusual form: write four decimal numbers");
     for entry in ["[::1]80", ":80", "a@b", "a..b:x:80"] {
         Egress::parse(entry).expect_err(entry);
     }
@@ -217,16 +158,12 @@ fn an_entry_that_means_nothing_is_named() {
 
 #[test]
 fn of_several_addresses_only_the_permitted_are_used() {
-    let addresses: Vec<SocketAddr> = ["10.0.0.1:443", "1.1.1.1:443", "[::1]:443"]
-        .iter()
-        .map(|text| text.parse().expect("an address"))
-        .collect();
+    let addresses: Vec<SocketAddr> =
+        ["10.0.0.1:443", "1.1.1.1:443", "[::1]:443"].iter().map(|text| text.parse().expect("an address")).collect();
     let permitted = |list: &str| Egress::parse(list).expect("a list").permitted("h", &addresses);
     assert_eq!(permitted(""), Ok(vec![addresses[1]]));
     assert_eq!(permitted("::1"), Ok(vec![addresses[1], addresses[2]]));
-    let denied = Egress::default()
-        .permitted("h", &addresses[..1])
-        .expect_err("denied");
+    let denied = Egress::default().permitted("h", &addresses[..1]).expect_err("denied");
     let expected = "host `h` is at `10.0.0.1` (private), which egress does not allow; hint: an operator can add it to \
                     RUNPROOF_EGRESS_ALLOW";
     assert_eq!(denied.to_string(), expected);

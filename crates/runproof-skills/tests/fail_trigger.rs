@@ -52,11 +52,7 @@ async fn the_first_systems_codes_keep_their_meaning() {
 #[tokio::test]
 async fn it_answers_what_it_is_told() {
     let check = async |result: &str, expected: &str| {
-        let attempt = trigger(
-            json!({"error_code": "X", "error_message": "boom", "result": result}),
-            1,
-        )
-        .await;
+        let attempt = trigger(json!({"error_code": "X", "error_message": "boom", "result": result}), 1).await;
         assert_eq!(line(&attempt), expected);
     };
     check("failed", "failed: fail_trigger.other Internal final").await;
@@ -76,10 +72,7 @@ async fn it_succeeds_after_the_attempts_that_it_was_told_to_fail() {
 #[test]
 fn it_has_the_effect_class_that_it_is_told_and_unsafe_otherwise() {
     let effect = |params: Value| skill("__fail_trigger__", "").effect(&params);
-    assert_eq!(
-        effect(json!({"effect": "transactional"})),
-        EffectClass::Transactional
-    );
+    assert_eq!(effect(json!({"effect": "transactional"})), EffectClass::Transactional);
     assert_eq!(effect(json!({"effect": "pure"})), EffectClass::Pure);
     assert_eq!(effect(json!({})), EffectClass::Unsafe);
     assert_eq!(effect(json!({"effect": "{{steps.a}}"})), EffectClass::Unsafe);
@@ -90,8 +83,5 @@ async fn the_delay_does_not_block_the_thread() {
     let start = tokio::time::Instant::now();
     let params = json!({"error_code": "X", "delay_ms": 60_000});
     let (first, second) = tokio::join!(trigger(params.clone(), 1), trigger(params, 2));
-    assert_eq!(
-        (line(&first), start.elapsed()),
-        (line(&second), Duration::from_secs(60))
-    );
+    assert_eq!((line(&first), start.elapsed()), (line(&second), Duration::from_secs(60)));
 }

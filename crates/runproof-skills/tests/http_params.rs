@@ -18,31 +18,18 @@ async fn http_call_holds_the_contract() {
         accepted(json!({"url": url, "method": "HEAD"})),
         accepted(json!({"url": url, "method": "OPTIONS", "body": {}})),
         accepted(json!({"url": url, "method": "POST", "body": null, "idempotent": true})),
-        accepted(
-            json!({"url": url, "method": "PATCH", "text": "t", "probe_url": url, "follow_redirects": false}),
-        ),
+        accepted(json!({"url": url, "method": "PATCH", "text": "t", "probe_url": url, "follow_redirects": false})),
         accepted(json!({"url": url, "method": "DELETE", "expect": [200, 204], "headers": {"X-A": "b\tc"}})),
         accepted(json!({"url": url, "expect": [204]})),
         accepted(json!({"url": missing.url("/x?y=1#z")})),
         accepted(json!({"url": "HTTP://10.0.0.1:1/"})),
-        accepted(
-            json!({"url": "https://{{steps.a.host}}/", "method": "{{steps.b}}", "expect": ["{{c}}", 200]}),
-        ),
+        accepted(json!({"url": "https://{{steps.a.host}}/", "method": "{{steps.b}}", "expect": ["{{c}}", 200]})),
         accepted(json!({"url": "secret://HOOK", "headers": {"authorization": "Bearer secret://T\u{e9}"}})),
-        accepted(
-            json!({"url": url, "headers": "{{steps.a}}", "expect": "{{steps.b}}", "idempotent": "{{c}}"}),
-        ),
+        accepted(json!({"url": url, "headers": "{{steps.a}}", "expect": "{{steps.b}}", "idempotent": "{{c}}"})),
     ];
-    contract(
-        &http(),
-        &cases.into_iter().chain(refusals(&url)).collect::<Vec<_>>(),
-    )
-    .await;
+    contract(&http(), &cases.into_iter().chain(refusals(&url)).collect::<Vec<_>>()).await;
     let sent = server.requests().len();
-    assert_eq!(
-        sent, 7,
-        "one request for each accepted call, none for a refused one"
-    );
+    assert_eq!(sent, 7, "one request for each accepted call, none for a refused one");
 }
 
 fn refusals(url: &str) -> Vec<crate::contract::Case> {
@@ -104,14 +91,12 @@ fn refusals(url: &str) -> Vec<crate::contract::Case> {
 
 #[test]
 fn every_finding_is_reported_at_once_and_none_quotes_a_value() {
-    let params = json!({"url": "ftp://s3cret", "method": "s3cret", "headers": {"x": "s3cret\n", "Host": "s3cret"}, "q": 1});
+    let params =
+        json!({"url": "ftp://s3cret", "method": "s3cret", "headers": {"x": "s3cret\n", "Host": "s3cret"}, "q": 1});
     let findings = http().check(&params);
     let paths: Vec<_> = findings.iter().map(|finding| finding.path.as_str()).collect();
     assert_eq!(paths, ["url", "method", "headers.Host", "headers.x", "q"]);
-    assert!(
-        findings.iter().all(|finding| !finding.message.contains("s3cret")),
-        "{findings:?}"
-    );
+    assert!(findings.iter().all(|finding| !finding.message.contains("s3cret")), "{findings:?}");
 }
 
 #[test]
@@ -123,33 +108,15 @@ fn the_effect_class_follows_the_method_and_what_the_receiver_promises() {
     }
     for method in ["PUT", "DELETE"] {
         check(json!({"method": method}), EffectClass::Idempotent);
-        check(
-            json!({"method": method, "probe_url": "http://a/"}),
-            EffectClass::Idempotent,
-        );
+        check(json!({"method": method, "probe_url": "http://a/"}), EffectClass::Idempotent);
     }
     for method in ["POST", "PATCH"] {
         check(json!({"method": method}), EffectClass::Unsafe);
-        check(
-            json!({"method": method, "idempotent": false}),
-            EffectClass::Unsafe,
-        );
-        check(
-            json!({"method": method, "idempotent": "{{steps.a}}"}),
-            EffectClass::Unsafe,
-        );
-        check(
-            json!({"method": method, "idempotent": true}),
-            EffectClass::Idempotent,
-        );
-        check(
-            json!({"method": method, "probe_url": "http://a/"}),
-            EffectClass::Probeable,
-        );
-        check(
-            json!({"method": method, "idempotent": true, "probe_url": "http://a/"}),
-            EffectClass::Idempotent,
-        );
+        check(json!({"method": method, "idempotent": false}), EffectClass::Unsafe);
+        check(json!({"method": method, "idempotent": "{{steps.a}}"}), EffectClass::Unsafe);
+        check(json!({"method": method, "idempotent": true}), EffectClass::Idempotent);
+        check(json!({"method": method, "probe_url": "http://a/"}), EffectClass::Probeable);
+        check(json!({"method": method, "idempotent": true, "probe_url": "http://a/"}), EffectClass::Idempotent);
     }
     for method in [json!("{{steps.a}}"), json!("get"), json!(null), json!(1)] {
         check(json!({"method": method}), EffectClass::Unsafe);
@@ -166,17 +133,9 @@ async fn a_request_says_who_sends_it_and_carries_the_key_when_it_may_act() {
         call(json!({"url": server.url("/"), "method": method})).await;
     }
     let requests = server.requests();
-    let keyed: Vec<_> = requests
-        .iter()
-        .map(|request| request.contains("idempotency-key: MZXW6YTBOI\r\n"))
-        .collect();
+    let keyed: Vec<_> = requests.iter().map(|request| request.contains("idempotency-key: MZXW6YTBOI\r\n")).collect();
     assert_eq!(keyed, [false, false, false, true, true, true, true]);
-    assert!(
-        requests
-            .iter()
-            .all(|request| request.contains("user-agent: runproof/")),
-        "{requests:?}"
-    );
+    assert!(requests.iter().all(|request| request.contains("user-agent: runproof/")), "{requests:?}");
 }
 
 #[tokio::test]
@@ -191,24 +150,14 @@ async fn a_body_is_sent_as_json_or_text_unless_a_header_names_another_type() {
     let request = post(json!({"body": {"b": 1, "a": [true]}})).await;
     assert!(request.starts_with("POST /p?q=1 HTTP/1.1\r\n"), "{request}");
     assert!(
-        request.contains("content-type: application/json\r\n")
-            && request.ends_with("\r\n\r\n{\"a\":[true],\"b\":1}")
+        request.contains("content-type: application/json\r\n") && request.ends_with("\r\n\r\n{\"a\":[true],\"b\":1}")
     );
     let request = post(json!({"text": "h\u{e9}"})).await;
-    assert!(
-        request.contains("content-type: text/plain; charset=utf-8\r\n")
-            && request.ends_with("\r\n\r\nh\u{e9}")
-    );
+    assert!(request.contains("content-type: text/plain; charset=utf-8\r\n") && request.ends_with("\r\n\r\nh\u{e9}"));
     let request = post(json!({"text": "a,b", "headers": {"Content-Type": "text/csv"}})).await;
-    assert!(
-        request.contains("content-type: text/csv\r\n") && !request.contains("text/plain"),
-        "{request}"
-    );
+    assert!(request.contains("content-type: text/csv\r\n") && !request.contains("text/plain"), "{request}");
     let request = post(json!({"body": null})).await;
     assert!(request.ends_with("\r\n\r\nnull"), "{request}");
     let request = post(json!({})).await;
-    assert!(
-        !request.contains("content-type") && request.ends_with("\r\n\r\n"),
-        "{request}"
-    );
+    assert!(!request.contains("content-type") && request.ends_with("\r\n\r\n"), "{request}");
 }

@@ -11,9 +11,7 @@ use crate::calls::{call, dispatch, dispatch_with, failure, http, line, output, s
 use crate::server::{Reply, Server, closed_port, response};
 
 async fn call_with(egress: &str, url: String) -> Attempt {
-    skill("http_call", egress)
-        .invoke(&dispatch("http_call", json!({"url": url})))
-        .await
+    skill("http_call", egress).invoke(&dispatch("http_call", json!({"url": url}))).await
 }
 
 #[tokio::test]
@@ -45,11 +43,7 @@ async fn the_loopback_is_denied_by_default_however_it_is_written() {
     ];
     for host in hosts {
         let attempt = call_with("", format!("http://{host}:{port}/")).await;
-        assert_eq!(
-            line(&attempt),
-            "not done: http.egress_denied Policy final",
-            "{host}"
-        );
+        assert_eq!(line(&attempt), "not done: http.egress_denied Policy final", "{host}");
         assert_eq!(attempt.cost_microcents, 0, "{host}");
     }
     assert_eq!(server.requests().len(), 0);
@@ -60,31 +54,14 @@ async fn an_allowed_host_or_network_is_reached_and_the_address_is_the_one_connec
     let server = Server::answering(response(200, "", "")).await;
     let port = server.address().port();
     let named = format!("http://localhost:{port}/");
-    for egress in [
-        "localhost",
-        "127.0.0.0/8",
-        "127.0.0.1",
-        "LOCALHOST",
-        &format!("localhost:{port}"),
-    ] {
+    for egress in ["localhost", "127.0.0.0/8", "127.0.0.1", "LOCALHOST", &format!("localhost:{port}")] {
         let attempt = call_with(egress, named.clone()).await;
-        assert_eq!(
-            output(&attempt)["address"],
-            json!(server.address().to_string()),
-            "{egress}"
-        );
+        assert_eq!(output(&attempt)["address"], json!(server.address().to_string()), "{egress}");
     }
     let other_port = format!("localhost:{}", port.wrapping_add(1).max(1));
-    assert_eq!(
-        line(&call_with(&other_port, named).await),
-        "not done: http.egress_denied Policy final"
-    );
+    assert_eq!(line(&call_with(&other_port, named).await), "not done: http.egress_denied Policy final");
     let by_address = call_with("localhost", server.url("/")).await;
-    assert_eq!(
-        line(&by_address),
-        "not done: http.egress_denied Policy final",
-        "a name allows only that name"
-    );
+    assert_eq!(line(&by_address), "not done: http.egress_denied Policy final", "a name allows only that name");
 }
 
 #[tokio::test]
@@ -93,10 +70,7 @@ async fn a_refused_connection_is_not_done_in_every_class() {
     for method in ["GET", "PUT", "POST"] {
         let attempt = call(json!({"url": url, "method": method})).await;
         assert_eq!(line(&attempt), "not done: http.connect_refused Network retryable");
-        assert_eq!(
-            failure(&attempt).message,
-            "host `127.0.0.1` refused the connection"
-        );
+        assert_eq!(failure(&attempt).message, "host `127.0.0.1` refused the connection");
         assert_eq!(attempt.cost_microcents, 0);
     }
 }
@@ -113,21 +87,13 @@ async fn a_name_without_address_is_not_done() {
 async fn a_connection_that_does_not_come_about_in_time_is_not_done() {
     // A queue of one is full with two connections; the system then leaves the next one waiting.
     let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
-    socket
-        .bind("127.0.0.1:0".parse().expect("an address"))
-        .expect("a port");
+    socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
     let listener = socket.listen(1).expect("a listener");
     let address = listener.local_addr().expect("an address");
-    let first = tokio::net::TcpStream::connect(address)
-        .await
-        .expect("the first connection");
-    let second = tokio::net::TcpStream::connect(address)
-        .await
-        .expect("the second connection");
+    let first = tokio::net::TcpStream::connect(address).await.expect("the first connection");
+    let second = tokio::net::TcpStream::connect(address).await.expect("the second connection");
     let params = json!({"url": format!("http://{address}/"), "method": "POST"});
-    let attempt = http()
-        .invoke(&dispatch_with("http_call", params, 1, Duration::from_millis(200)))
-        .await;
+    let attempt = http().invoke(&dispatch_with("http_call", params, 1, Duration::from_millis(200))).await;
     assert_eq!(line(&attempt), "not done: http.connect_timeout Timeout retryable");
     assert_eq!(attempt.cost_microcents, 0);
     drop((first, second, listener));
@@ -135,9 +101,7 @@ async fn a_connection_that_does_not_come_about_in_time_is_not_done() {
 
 #[tokio::test]
 async fn a_peer_that_does_not_speak_tls_is_not_done_and_not_retried() {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
-        .await
-        .expect("a port");
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.expect("a client");
@@ -146,11 +110,7 @@ async fn a_peer_that_does_not_speak_tls_is_not_done_and_not_retried() {
         stream.read_to_end(&mut Vec::new()).await.ok();
     });
     let attempt = call(json!({"url": format!("https://{address}/"), "method": "POST"})).await;
-    assert_eq!(
-        line(&attempt),
-        "not done: http.tls_failed Network final",
-        "{attempt:?}"
-    );
+    assert_eq!(line(&attempt), "not done: http.tls_failed Network final", "{attempt:?}");
     assert_eq!(attempt.cost_microcents, 0);
 }
 
@@ -163,25 +123,13 @@ async fn check_lost(reply: fn() -> Reply) {
         assert_eq!(attempt.cost_microcents, 1_000);
         assert!(!failure(&attempt).message.contains("s3cret"), "{attempt:?}");
     };
-    check(
-        json!({"url": url}),
-        "failed: http.connection_lost Network retryable",
-    )
-    .await;
-    check(
-        json!({"url": url, "method": "PUT"}),
-        "failed: http.connection_lost Network retryable",
-    )
-    .await;
+    check(json!({"url": url}), "failed: http.connection_lost Network retryable").await;
+    check(json!({"url": url, "method": "PUT"}), "failed: http.connection_lost Network retryable").await;
     let promised = json!({"url": url, "method": "POST", "idempotent": true});
     check(promised, "failed: http.connection_lost Network retryable").await;
     let probeable = json!({"url": url, "method": "POST", "probe_url": url});
     check(probeable, "unknown: http.connection_lost Network final").await;
-    check(
-        json!({"url": url, "method": "POST"}),
-        "unknown: http.connection_lost Network final",
-    )
-    .await;
+    check(json!({"url": url, "method": "POST"}), "unknown: http.connection_lost Network final").await;
     assert_eq!(server.requests().len(), 5, "nothing was sent twice");
 }
 
@@ -204,10 +152,7 @@ async fn an_answer_that_is_not_http_to_a_post_is_unknown() {
 async fn a_call_that_is_dropped_closes_its_connection() {
     let (told, mut news) = mpsc::unbounded_channel();
     let server = Server::start(move |_| Reply::Hang(told.clone())).await;
-    let (skill, dispatch) = (
-        http(),
-        dispatch("http_call", json!({"url": server.url("/"), "method": "POST"})),
-    );
+    let (skill, dispatch) = (http(), dispatch("http_call", json!({"url": server.url("/"), "method": "POST"})));
     tokio::select! {
         attempt = skill.invoke(&dispatch) => panic!("answered: {attempt:?}"),
         received = news.recv() => assert_eq!(received, Some("request received")),
@@ -227,9 +172,7 @@ async fn a_probe_asks_with_the_key_and_takes_only_a_clear_answer() {
         assert!(expected(&probe), "{status}: {probe:?}");
         let requests = server.requests();
         assert_eq!(requests.len(), 1);
-        assert!(
-            requests[0].starts_with("GET /paid ") && requests[0].contains("idempotency-key: MZXW6YTBOI\r\n")
-        );
+        assert!(requests[0].starts_with("GET /paid ") && requests[0].contains("idempotency-key: MZXW6YTBOI\r\n"));
         assert!(requests[0].contains("authorization: t\r\n") && !requests[0].contains("content-type"));
     };
     let done = |probe: &Probe| matches!(probe, Probe::Done { output } if output["body"] == "receipt");
@@ -245,18 +188,9 @@ async fn a_probe_asks_with_the_key_and_takes_only_a_clear_answer() {
 async fn a_probe_that_cannot_be_made_is_no_answer_and_tells_another_origin_nothing() {
     let probe = async |params: Value| http().probe(&dispatch("http_call", params)).await;
     let closed = format!("http://127.0.0.1:{}/", closed_port().await);
-    assert_eq!(
-        probe(json!({"url": closed, "method": "POST", "probe_url": closed})).await,
-        Probe::Unknown
-    );
-    assert_eq!(
-        probe(json!({"url": closed, "method": "POST"})).await,
-        Probe::Unknown
-    );
-    assert_eq!(
-        probe(json!({"url": closed, "method": "POST", "probe_url": "http://10.0.0.1/"})).await,
-        Probe::Unknown
-    );
+    assert_eq!(probe(json!({"url": closed, "method": "POST", "probe_url": closed})).await, Probe::Unknown);
+    assert_eq!(probe(json!({"url": closed, "method": "POST"})).await, Probe::Unknown);
+    assert_eq!(probe(json!({"url": closed, "method": "POST", "probe_url": "http://10.0.0.1/"})).await, Probe::Unknown);
     assert_eq!(probe(json!({"url": "nonsense"})).await, Probe::Unknown);
     let server = Server::answering(response(404, "", "")).await;
     let headers = json!({"authorization": "s3cret"});

@@ -6,9 +6,7 @@ use crate::calls::{dispatch, failure, line, output, skill};
 use crate::contract::{accepted, contract, refused, refused_beyond_schema};
 
 async fn transform(params: Value) -> runproof_engine::skill::Attempt {
-    skill("json_transform", "")
-        .invoke(&dispatch("json_transform", params))
-        .await
+    skill("json_transform", "").invoke(&dispatch("json_transform", params)).await
 }
 
 fn nested(depth: usize) -> Value {
@@ -21,9 +19,7 @@ async fn json_transform_holds_the_contract() {
         accepted(json!({"payload": {"a": 1}, "mapping": {"x": "a"}})),
         accepted(json!({"payload": {"a": 1}, "mapping": {"x": "b"}})),
         accepted(json!({"payload": null, "mapping": {"x": "b"}, "defaults": {"x": null}})),
-        accepted(
-            json!({"payload": "{{steps.a}}", "mapping": {"x": "{{steps.b.path}}"}, "defaults": "{{steps.c}}"}),
-        ),
+        accepted(json!({"payload": "{{steps.a}}", "mapping": {"x": "{{steps.b.path}}"}, "defaults": "{{steps.c}}"})),
         refused(json!(null)),
         refused(json!([])),
         refused(json!({})),
@@ -60,8 +56,7 @@ async fn all_missing_paths_are_named_at_once() {
 
 #[tokio::test]
 async fn a_default_stands_in_for_a_missing_path_only() {
-    let params =
-        json!({"payload": {"null": null}, "mapping": {"a": "x", "b": "null"}, "defaults": {"a": 1, "b": 2}});
+    let params = json!({"payload": {"null": null}, "mapping": {"a": "x", "b": "null"}, "defaults": {"a": 1, "b": 2}});
     assert_eq!(output(&transform(params).await), &json!({"a": 1, "b": null}));
 }
 
@@ -69,10 +64,7 @@ async fn a_default_stands_in_for_a_missing_path_only() {
 async fn a_bad_path_is_not_a_missing_one() {
     let attempt = transform(json!({"payload": {}, "mapping": {"x": "a[b]"}})).await;
     assert_eq!(line(&attempt), "not done: json.path_invalid Validation final");
-    assert_eq!(
-        failure(&attempt).message,
-        "`mapping.x`: path has brackets without one integer: `a[b]`"
-    );
+    assert_eq!(failure(&attempt).message, "`mapping.x`: path has brackets without one integer: `a[b]`");
 }
 
 #[tokio::test]

@@ -28,15 +28,7 @@ fn a_negative_index_counts_from_the_end() {
 
 #[test]
 fn a_path_that_leads_nowhere_finds_nothing() {
-    for text in [
-        "b",
-        "a.b.c",
-        "a[0]",
-        "a.b[2]",
-        "a.n.x",
-        "a.b[9223372036854775807]",
-        "a.b[-9223372036854775808]",
-    ] {
+    for text in ["b", "a.b.c", "a[0]", "a.b[2]", "a.n.x", "a.b[9223372036854775807]", "a.b[-9223372036854775808]"] {
         check(text, None);
     }
 }
@@ -55,15 +47,7 @@ fn a_bad_path_says_what_is_wrong() {
         check(text, PathError::EmptyName);
     }
     check("a.[0]", PathError::EmptyName);
-    for text in [
-        "a[]",
-        "a[x]",
-        "a[+1]",
-        "a[1 ]",
-        "a[-]",
-        "a[9223372036854775808]",
-        "a[[0]]",
-    ] {
+    for text in ["a[]", "a[x]", "a[+1]", "a[1 ]", "a[-]", "a[9223372036854775808]", "a[[0]]"] {
         check(text, PathError::BadIndex);
     }
     for text in ["a[", "a[0", "a]", "a[0]b", "a[0]]", "]"] {

@@ -3,36 +3,20 @@
 use runproof_skills::registry::{Options, builtin};
 
 fn names(options: &Options) -> Vec<&'static str> {
-    builtin(options)
-        .expect("skills")
-        .iter()
-        .map(|skill| skill.manifest().name)
-        .collect()
+    builtin(options).expect("skills").iter().map(|skill| skill.manifest().name).collect()
 }
 
 #[test]
 fn the_fail_trigger_is_there_only_when_asked_for() {
     assert_eq!(names(&Options::default()), ["http_call", "json_transform"]);
-    let options = Options {
-        test_skills: true,
-        ..Options::default()
-    };
-    assert_eq!(
-        names(&options),
-        ["__fail_trigger__", "http_call", "json_transform"]
-    );
+    let options = Options { test_skills: true, ..Options::default() };
+    assert_eq!(names(&options), ["__fail_trigger__", "http_call", "json_transform"]);
 }
 
 #[test]
 fn only_the_fail_trigger_is_a_test_skill() {
-    let options = Options {
-        test_skills: true,
-        ..Options::default()
-    };
+    let options = Options { test_skills: true, ..Options::default() };
     for skill in builtin(&options).expect("skills").iter() {
-        assert_eq!(
-            skill.manifest().test_only,
-            skill.manifest().name == "__fail_trigger__"
-        );
+        assert_eq!(skill.manifest().test_only, skill.manifest().name == "__fail_trigger__");
     }
 }

@@ -72,11 +72,7 @@ impl Server {
 /// A response with a body of known length.
 pub(crate) fn response(status: u16, headers: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
     let body = body.as_ref();
-    let mut bytes = format!(
-        "HTTP/1.1 {status} X\r\ncontent-length: {}\r\n{headers}\r\n",
-        body.len()
-    )
-    .into_bytes();
+    let mut bytes = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n{headers}\r\n", body.len()).into_bytes();
     bytes.extend_from_slice(body);
     bytes
 }
@@ -105,9 +101,7 @@ async fn read_request(stream: &mut TcpStream) -> String {
 }
 
 fn content_length(head: &str) -> usize {
-    let value = head
-        .lines()
-        .find_map(|line| line.strip_prefix("content-length: "));
+    let value = head.lines().find_map(|line| line.strip_prefix("content-length: "));
     value.and_then(|value| value.parse().ok()).unwrap_or(0)
 }
 
@@ -126,12 +120,7 @@ async fn reply(mut stream: TcpStream, reply: Reply) {
             told.send("request received").expect("a test that listens");
             let mut chunk = [0; 16];
             let read = stream.read(&mut chunk).await;
-            told.send(if matches!(read, Ok(0) | Err(_)) {
-                "client gone"
-            } else {
-                "more came"
-            })
-            .ok();
+            told.send(if matches!(read, Ok(0) | Err(_)) { "client gone" } else { "more came" }).ok();
         }
     }
 }

@@ -286,16 +286,23 @@ pub fn fold(log: &str, tenant: &str, run_id: &str, transitions: &[TransitionRow]
     }
     let mut run = Run::new(log, tenant, run_id);
     for transition in transitions {
-        let corrupt = |problem: String| StoreError::Corrupt { at: format!("transitions[first_leaf={}]", transition.first_leaf), problem };
+        let corrupt = |problem: String| StoreError::Corrupt {
+            at: format!("transitions[first_leaf={}]", transition.first_leaf),
+            problem,
+        };
         let mut payloads = transition.payloads.split('\n');
         for line in transition.events.split('\n') {
-            let event = runproof_proof::event::Event::decode(line.as_bytes()).map_err(|error| corrupt(error.to_string()))?;
+            let event =
+                runproof_proof::event::Event::decode(line.as_bytes()).map_err(|error| corrupt(error.to_string()))?;
             let payload = payloads.next().unwrap_or_default();
             let values = if payload.is_empty() {
                 BTreeMap::new()
             } else {
                 let payload = runproof_proof::payload::Payload::decode(payload.as_bytes()).map_err(corrupt)?;
-                payload.open(&event.commitments()).map_err(|wrong| corrupt(format!("payload does not match: {}", wrong[0].path)))?.values
+                payload
+                    .open(&event.commitments())
+                    .map_err(|wrong| corrupt(format!("payload does not match: {}", wrong[0].path)))?
+                    .values
             };
             let leaf = runproof_proof::hash::leaf(line.as_bytes());
             run.apply(&event, leaf, &values).map_err(|error| corrupt(error.to_string()))?;
@@ -308,15 +315,27 @@ pub fn fold(log: &str, tenant: &str, run_id: &str, transitions: &[TransitionRow]
 ///
 /// # Errors
 /// [`CommandError::NoValue`] when the event shows no such value, or no longer.
-pub(crate) fn without_value(row: &TransitionRow, run_id: &str, seq: u64, field: &str, index: Option<u32>) -> Result<String, CommandError> {
+pub(crate) fn without_value(
+    row: &TransitionRow,
+    run_id: &str,
+    seq: u64,
+    field: &str,
+    index: Option<u32>,
+) -> Result<String, CommandError> {
     let no_value = || CommandError::NoValue { run_id: run_id.to_owned(), seq, field: field.to_owned() };
     let position = usize::try_from(seq.saturating_sub(row.first_seq)).map_err(|_| no_value())?;
-    let event = row.events.split('\n').nth(position).and_then(|line| Event::decode(line.as_bytes()).ok()).ok_or_else(no_value)?;
+    let event = row
+        .events
+        .split('\n')
+        .nth(position)
+        .and_then(|line| Event::decode(line.as_bytes()).ok())
+        .ok_or_else(no_value)?;
     let commitments = event.commitments();
     let (_, commitment) = commitments.iter().find(|(name, _)| *name == field).ok_or_else(no_value)?;
     let mut payloads: Vec<String> = row.payloads.split('\n').map(str::to_owned).collect();
     let line = payloads.get_mut(position).ok_or_else(no_value)?;
-    let payload = Payload::decode(line.as_bytes()).map_err(|problem| StoreError::Corrupt { at: "transitions.payloads".to_owned(), problem })?;
+    let payload = Payload::decode(line.as_bytes())
+        .map_err(|problem| StoreError::Corrupt { at: "transitions.payloads".to_owned(), problem })?;
     let is_shown = match &payload {
         Payload::Whole { .. } => index.is_none_or(|index| (index as usize) < commitment.macs.len()),
         Payload::Parts(parts) => {
@@ -340,7 +359,13 @@ pub(crate) struct TenantEvent {
 }
 
 /// Writes the event of a tenant's change.
-pub(crate) fn tenant_event(log: &str, tenant: &str, change: &TenantChange, head: &StreamHead, stamp: &Stamp) -> Result<TenantEvent, CommandError> {
+pub(crate) fn tenant_event(
+    log: &str,
+    tenant: &str,
+    change: &TenantChange,
+    head: &StreamHead,
+    stamp: &Stamp,
+) -> Result<TenantEvent, CommandError> {
     use runproof_proof::event::{Stream, TenantAgentCreated, TenantCreated, TenantValueErased};
     let refused = |error: &dyn std::fmt::Display| CommandError::Refused(error.to_string());
     let mut committer = runproof_engine::draft::Committer::new(&stamp.seed, 0);
@@ -350,7 +375,9 @@ pub(crate) fn tenant_event(log: &str, tenant: &str, change: &TenantChange, head:
     };
     let body: Body = match change {
         TenantChange::Create => TenantCreated { actor }.into(),
-        TenantChange::CreateAgent { id, name } => TenantAgentCreated { actor, agent_id: id.clone(), name: commit("name", name)? }.into(),
+        TenantChange::CreateAgent { id, name } => {
+            TenantAgentCreated { actor, agent_id: id.clone(), name: commit("name", name)? }.into()
+        }
         TenantChange::Erase { run_id, seq, field, index, reason } => TenantValueErased {
             actor,
             field: field.clone(),
@@ -362,7 +389,9 @@ pub(crate) fn tenant_event(log: &str, tenant: &str, change: &TenantChange, head:
         .into(),
     };
     let mut head = head.clone();
-    let line = head.write(log, Stream::Tenant(tenant.to_owned()), stamp.now, body, committer).map_err(|error| refused(&error))?;
+    let line = head
+        .write(log, Stream::Tenant(tenant.to_owned()), stamp.now, body, committer)
+        .map_err(|error| refused(&error))?;
     Ok(TenantEvent { line, head })
 }
 

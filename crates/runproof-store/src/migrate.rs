@@ -52,7 +52,9 @@ pub fn head() -> u32 {
 /// [`MigrateError`].
 pub fn status(connection: &Connection) -> Result<Status, MigrateError> {
     let exists: Option<i64> = connection
-        .query_row("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'schema_migrations'", [], |row| row.get(0))
+        .query_row("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'schema_migrations'", [], |row| {
+            row.get(0)
+        })
         .optional()?;
     let current = match exists {
         None => None,

@@ -79,7 +79,9 @@ pub enum OpenError {
         ledger: String,
     },
     /// The database is older than the last checkpoint that was kept.
-    #[error("the database has {found} leaves, but a checkpoint of {kept} leaves was signed: it was rolled back or replaced")]
+    #[error(
+        "the database has {found} leaves, but a checkpoint of {kept} leaves was signed: it was rolled back or replaced"
+    )]
     RolledBack {
         /// Leaves in the database.
         found: u64,
@@ -137,7 +139,9 @@ pub fn create(path: &Path, now: &str) -> Result<migrate::Status, OpenError> {
     let begun = Instant::now();
     loop {
         match connection.pragma_update(None, "journal_mode", "WAL") {
-            Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) && begun.elapsed() < BUSY => {
+            Err(error)
+                if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) && begun.elapsed() < BUSY =>
+            {
                 std::thread::sleep(Duration::from_millis(1));
             }
             switched => break switched.map_err(sqlite)?,
@@ -267,7 +271,11 @@ impl SqliteStore {
     pub fn leave_request(&self, tenant: &str, body: &str) -> Result<i64, StoreError> {
         self.read(|connection| {
             connection
-                .query_row("INSERT INTO requests (tenant_id, body) VALUES (?1, ?2) RETURNING id", (tenant, body), |row| row.get(0))
+                .query_row(
+                    "INSERT INTO requests (tenant_id, body) VALUES (?1, ?2) RETURNING id",
+                    (tenant, body),
+                    |row| row.get(0),
+                )
                 .map_err(unavailable)
         })
     }
@@ -322,7 +330,10 @@ impl SqliteStore {
     /// [`StoreError`].
     pub async fn answer_request(&self, id: i64, answer: String) -> Result<(), StoreError> {
         self.submit(move |batch| {
-            batch.connection.execute("UPDATE requests SET answer = ?2 WHERE id = ?1", (id, answer)).map_err(unavailable)?;
+            batch
+                .connection
+                .execute("UPDATE requests SET answer = ?2 WHERE id = ?1", (id, answer))
+                .map_err(unavailable)?;
             Ok(())
         })
         .await

@@ -142,7 +142,10 @@ mod tests {
                 assert_eq!(loaded.map(|tree| tree.root()), Some(tree.root()), "loaded at {size}");
                 for index in [0, size / 3, size - 1] {
                     let ranges = merkle::inclusion_ranges(index as u64, size as u64).unwrap();
-                    let proof: Vec<Hash> = ranges.into_iter().map(|range| subtree_root(range, &mut |id| tiles.get(&id).cloned()).unwrap()).collect();
+                    let proof: Vec<Hash> = ranges
+                        .into_iter()
+                        .map(|range| subtree_root(range, &mut |id| tiles.get(&id).cloned()).unwrap())
+                        .collect();
                     let root = merkle::root_from_inclusion(&leaves[index], index as u64, size as u64, &proof);
                     assert_eq!(root, Some(tree.root()), "leaf {index} of {size}");
                 }

@@ -10,8 +10,8 @@ mod writer;
 
 use std::sync::Arc;
 
-use rusqlite::Connection;
 use runproof_store::Store;
+use rusqlite::Connection;
 
 use crate::support::*;
 

@@ -29,7 +29,11 @@ fn main() {
     println!("{:<52} {:>12}  aim", "measure", "value");
     let mut starts: Vec<Duration> = (0..9).map(|_| start_to_seal(home)).collect();
     starts.sort();
-    println!("{:<52} {:>9.1} ms  <= 200 ms", "start of process to first sealed run (median of 9)", starts[4].as_secs_f64() * 1e3);
+    println!(
+        "{:<52} {:>9.1} ms  <= 200 ms",
+        "start of process to first sealed run (median of 9)",
+        starts[4].as_secs_f64() * 1e3
+    );
     println!("{:<52} {:>9.1} MB  <= 60 MB", "idle memory of a worker (resident)", idle_memory(home));
 
     for (name, size) in [("64 B", 64), ("600 B", 600), ("8 KiB", 8192)] {
@@ -64,7 +68,8 @@ fn start_to_seal(home: &Path) -> Duration {
 
 /// Resident memory of a worker with nothing to do, in megabytes.
 fn idle_memory(home: &Path) -> f64 {
-    let mut worker = command(home).arg("worker").stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("a worker starts");
+    let mut worker =
+        command(home).arg("worker").stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("a worker starts");
     std::thread::sleep(Duration::from_secs(1)); // long enough to be idle; nothing depends on the exact moment
     let status = std::fs::read_to_string(format!("/proc/{}/status", worker.id())).unwrap_or_default();
     worker.kill().expect("the worker is ours");

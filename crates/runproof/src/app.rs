@@ -44,7 +44,10 @@ impl App {
         let folder = match (variable("RUNPROOF_HOME"), variable("HOME")) {
             (Some(folder), _) => PathBuf::from(folder),
             (None, Some(home)) => Path::new(&home).join(".runproof"),
-            (None, None) => return Err(AppError::usage("home.unknown", "neither RUNPROOF_HOME nor HOME is set").hint("export RUNPROOF_HOME=…")),
+            (None, None) => {
+                return Err(AppError::usage("home.unknown", "neither RUNPROOF_HOME nor HOME is set")
+                    .hint("export RUNPROOF_HOME=…"));
+            }
         };
         let url = variable("DATABASE_URL");
         let database = match &url {
@@ -52,16 +55,25 @@ impl App {
             Some(url) => sqlite_path(url)?,
         };
         if variable("USE_POSTGRES_TRACES").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
-            return Err(AppError::usage("database.contradiction", "USE_POSTGRES_TRACES=true, but the database is SQLite")
-                .hint("unset USE_POSTGRES_TRACES: the store is the one that DATABASE_URL names"));
+            return Err(AppError::usage(
+                "database.contradiction",
+                "USE_POSTGRES_TRACES=true, but the database is SQLite",
+            )
+            .hint("unset USE_POSTGRES_TRACES: the store is the one that DATABASE_URL names"));
         }
         let egress = Egress::parse(&variable("RUNPROOF_EGRESS_ALLOW").unwrap_or_default()).map_err(|error| {
-            AppError::usage("egress.invalid", format!("RUNPROOF_EGRESS_ALLOW: {error}")).hint("a list of host, host:port or CIDR")
+            AppError::usage("egress.invalid", format!("RUNPROOF_EGRESS_ALLOW: {error}"))
+                .hint("a list of host, host:port or CIDR")
         })?;
         let test_skills = match variable("RUNPROOF_TEST_SKILLS").as_deref() {
             None | Some("false") => false,
             Some("true") => true,
-            Some(other) => return Err(AppError::usage("skills.invalid", format!("RUNPROOF_TEST_SKILLS is `{other}`, expected true or false"))),
+            Some(other) => {
+                return Err(AppError::usage(
+                    "skills.invalid",
+                    format!("RUNPROOF_TEST_SKILLS is `{other}`, expected true or false"),
+                ));
+            }
         };
         Ok(Self { home: Home::at(folder), database, default_database: url.is_none(), egress, test_skills })
     }
@@ -111,13 +123,19 @@ fn sqlite_path(url: &str) -> Result<PathBuf, AppError> {
     if let Some(path) = url.strip_prefix("sqlite://") {
         let path = path.split('?').next().unwrap_or_default();
         if path.is_empty() {
-            return Err(AppError::usage("database.url", "DATABASE_URL names no file").hint("sqlite:///path/to/runproof.db"));
+            return Err(
+                AppError::usage("database.url", "DATABASE_URL names no file").hint("sqlite:///path/to/runproof.db")
+            );
         }
         return Ok(PathBuf::from(path));
     }
     if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-        return Err(AppError::new(Kind::Store, "database.unsupported", "this version has no Postgres store yet; nothing was written elsewhere")
-            .hint("use sqlite://PATH, or unset DATABASE_URL for the embedded store"));
+        return Err(AppError::new(
+            Kind::Store,
+            "database.unsupported",
+            "this version has no Postgres store yet; nothing was written elsewhere",
+        )
+        .hint("use sqlite://PATH, or unset DATABASE_URL for the embedded store"));
     }
     let scheme = url.split(':').next().unwrap_or_default();
     Err(AppError::usage("database.url", format!("DATABASE_URL has the scheme `{scheme}`, expected sqlite://PATH")))

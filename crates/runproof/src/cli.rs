@@ -172,7 +172,8 @@ async fn execute(app: &App, output: Output, command: Command) -> Result<Done, Ap
 /// Leaves a request for the engine and waits for the answer.
 async fn request(app: &App, output: Output, command: &Command) -> Result<Done, AppError> {
     let store = app.reader()?;
-    let body = serde_json::to_string(command).map_err(|error| AppError::new(Kind::Internal, "request.encode", error.to_string()))?;
+    let body = serde_json::to_string(command)
+        .map_err(|error| AppError::new(Kind::Internal, "request.encode", error.to_string()))?;
     let id = store.leave_request(command.tenant(), &body)?;
     let started = std::time::Instant::now();
     let mut turns = 0u32;
@@ -185,11 +186,16 @@ async fn request(app: &App, output: Output, command: &Command) -> Result<Done, A
             engine.answer_requests().await?;
         }
         if let Some(answer) = store.take_answer(id)? {
-            let unreadable = |error: serde_json::Error| AppError::new(Kind::Internal, "request.answer", error.to_string());
+            let unreadable =
+                |error: serde_json::Error| AppError::new(Kind::Internal, "request.answer", error.to_string());
             return serde_json::from_str::<Result<Done, AppError>>(&answer).map_err(unreadable)?;
         }
         tokio::time::sleep(POLL).await;
     }
-    Err(AppError::new(Kind::Store, "request.unanswered", format!("the engine has not answered request {id} yet; it stays queued"))
-        .hint("see that a worker is running, then look with `runproof list-runs`"))
+    Err(AppError::new(
+        Kind::Store,
+        "request.unanswered",
+        format!("the engine has not answered request {id} yet; it stays queued"),
+    )
+    .hint("see that a worker is running, then look with `runproof list-runs`"))
 }

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use runproof_engine::admission::{RunRequest, admit};
-use runproof_engine::decide::{Command as RunCommand, Context, Decision, decide};
+use runproof_engine::decide::{Command as RunCommand, Context, Decision, Refusal, decide};
 use runproof_engine::driver::{CancelSignal, Driver, Left};
 use runproof_engine::ports::{Append, BoxFuture, Claim, Claimed, Journal};
 use runproof_engine::projection;
-use runproof_engine::run::{Run, RunStatus};
+use runproof_engine::run::{Run, WaitReason};
 use runproof_proof::event::{Actor, Resolution};
 use runproof_store::sqlite::SqliteStore;
 use runproof_store::{Stamp, Store, TenantChange};
@@ -161,6 +161,11 @@ impl Engine {
             }
             Command::Cancel { tenant, run_id, actor, reason } => self.cancel(&tenant, &run_id, actor, reason).await,
             Command::Resolve { tenant, run_id, step_id, resolution, actor, reason } => {
+                let run = self.load(&tenant, &run_id).await?;
+                // Judged before the run is claimed: a refusal leaves no trace.
+                if !matches!(run.wait_since(), Some((WaitReason::Resolution(step), _)) if step == step_id) {
+                    return Err(not_waiting(Refusal::NothingToResolve { run: run_id, step: step_id }.to_string()));
+                }
                 let command = RunCommand::Resolve { step_id, resolution, actor, reason };
                 self.apply(&tenant, &run_id, command).await
             }
@@ -195,13 +200,8 @@ impl Engine {
 
     /// Puts a command on the record of a run that nobody drives, and gives the run back.
     async fn apply(&self, tenant: &str, run_id: &str, command: RunCommand) -> Result<Done, AppError> {
-        let before = self.load(tenant, run_id).await?;
-        let refused = |message: String| AppError::new(Kind::Refused, "run.not_waiting", message).hint("runproof get-run shows what a run waits for");
-        if matches!(before.status(), RunStatus::Ended(_)) {
-            return Err(refused(format!("run `{run_id}` is {}", before.status().word())));
-        }
         let Some(Claimed { run, fence }) = self.claim(tenant, run_id).await? else {
-            return Err(refused(format!("run `{run_id}` is being worked on")));
+            return Err(not_waiting(format!("run `{run_id}` is being worked on")));
         };
         let context = Context { now: runtime::now(), seed: runtime::random(), facts: &self.driver.skills };
         let decided = decide(&run, command, &context);
@@ -223,7 +223,7 @@ impl Engine {
         self.store.append(append).await?;
         match &decided {
             Ok(decision) => Ok(done(&decision.run, false)),
-            Err(error) => Err(refused(error.to_string())),
+            Err(error) => Err(not_waiting(error.to_string())),
         }
     }
 
@@ -237,7 +237,11 @@ impl Engine {
         loop {
             let Some(current) = claimed.take() else {
                 let run = self.load(&tenant, &run_id).await?;
-                return Err(AppError::new(Kind::Refused, "run.taken", format!("run `{run_id}` is {}", run.status().word())));
+                return Err(AppError::new(
+                    Kind::Refused,
+                    "run.taken",
+                    format!("run `{run_id}` is {}", run.status().word()),
+                ));
             };
             match self.drive_once(current).await? {
                 (_, Left::Until(at)) => {
@@ -280,10 +284,19 @@ impl Engine {
         for (id, tenant, body) in &requests {
             let answer = match serde_json::from_str::<Command>(body) {
                 Ok(command) if command.tenant() == tenant => self.execute(command).await,
-                Ok(_) => Err(AppError::new(Kind::Refused, "request.tenant", "the request is for another tenant than its row")),
-                Err(error) => Err(AppError::new(Kind::Refused, "request.unreadable", format!("the request cannot be read: {error}"))),
+                Ok(_) => Err(AppError::new(
+                    Kind::Refused,
+                    "request.tenant",
+                    "the request is for another tenant than its row",
+                )),
+                Err(error) => Err(AppError::new(
+                    Kind::Refused,
+                    "request.unreadable",
+                    format!("the request cannot be read: {error}"),
+                )),
             };
-            let text = serde_json::to_string(&answer).map_err(|error| AppError::new(Kind::Internal, "request.answer", error.to_string()))?;
+            let text = serde_json::to_string(&answer)
+                .map_err(|error| AppError::new(Kind::Internal, "request.answer", error.to_string()))?;
             self.store.answer_request(*id, text).await?;
         }
         Ok(requests.len())
@@ -298,6 +311,10 @@ impl Command {
             Self::Run(request) => &request.tenant,
         }
     }
+}
+
+fn not_waiting(message: String) -> AppError {
+    AppError::new(Kind::Refused, "run.not_waiting", message).hint("runproof get-run shows what a run waits for")
 }
 
 fn done(run: &Run, existing: bool) -> Done {

@@ -92,7 +92,8 @@ impl From<Vec<PlanFinding>> for AppError {
             message: finding.message,
             hint: finding.hint,
         });
-        let message = format!("the run was refused, nothing was written: {count} finding{}", if count == 1 { "" } else { "s" });
+        let message =
+            format!("the run was refused, nothing was written: {count} finding{}", if count == 1 { "" } else { "s" });
         Self { findings: findings.collect(), ..Self::new(Kind::Refused, "request.refused", message) }
     }
 }
@@ -123,9 +124,15 @@ impl From<StoreError> for AppError {
     fn from(error: StoreError) -> Self {
         let (code, hint) = match &error {
             StoreError::Conflict(_) => ("store.conflict", "try again: somebody else wrote at the same moment"),
-            StoreError::Unavailable(_) => ("store.unavailable", "nothing was written; try again when the cause is gone"),
-            StoreError::OutcomeUnknown(_) => ("store.outcome_unknown", "look at the run before you try again: runproof list-runs"),
-            StoreError::Corrupt { .. } => ("store.corrupt", "stop writing to this database and look at it with `runproof proof`"),
+            StoreError::Unavailable(_) => {
+                ("store.unavailable", "nothing was written; try again when the cause is gone")
+            }
+            StoreError::OutcomeUnknown(_) => {
+                ("store.outcome_unknown", "look at the run before you try again: runproof list-runs")
+            }
+            StoreError::Corrupt { .. } => {
+                ("store.corrupt", "stop writing to this database and look at it with `runproof proof`")
+            }
         };
         Self::new(Kind::Store, code, error.to_string()).hint(hint)
     }
@@ -136,13 +143,19 @@ impl From<OpenError> for AppError {
         let (code, hint) = match &error {
             OpenError::Missing(_) | OpenError::NoLedger(_) => ("store.missing", "runproof init"),
             OpenError::NotMigrated { .. } => ("store.not_migrated", "runproof migrate"),
-            OpenError::Busy(_) => ("store.busy", "stop the other process, or let it do this: most commands leave it a request"),
+            OpenError::Busy(_) => {
+                ("store.busy", "stop the other process, or let it do this: most commands leave it a request")
+            }
             OpenError::OtherKey { .. } => ("store.other_key", "use the RUNPROOF_HOME that this database was made with"),
             OpenError::RolledBack { .. } => {
                 ("store.rolled_back", "put the newer database back; going on would sign a second history")
             }
-            OpenError::Sqlite { .. } | OpenError::Io { .. } => ("store.unavailable", "check the path, the permissions and the disk"),
-            OpenError::Migrate(_) => ("store.schema", "use the version of runproof that made this database, or a newer one"),
+            OpenError::Sqlite { .. } | OpenError::Io { .. } => {
+                ("store.unavailable", "check the path, the permissions and the disk")
+            }
+            OpenError::Migrate(_) => {
+                ("store.schema", "use the version of runproof that made this database, or a newer one")
+            }
             OpenError::Store(error) => return error.clone().into(),
         };
         Self::new(Kind::Store, code, error.to_string()).hint(hint)

@@ -58,7 +58,8 @@ impl Home {
             return Ok(false);
         }
         let signer = NoteSigner::from_seed(origin, &runtime::random()).map_err(|error| {
-            AppError::usage("init.origin", format!("`{origin}` cannot name a log: {error}")).hint("a host and path, such as example.com/agents")
+            AppError::usage("init.origin", format!("`{origin}` cannot name a log: {error}"))
+                .hint("a host and path, such as example.com/agents")
         })?;
         write_durably(&path, signer.to_private_text().as_bytes(), 0o600)?;
         write_durably(&self.trust_path(), Trust::file(&[signer.verifier()]).as_bytes(), 0o644)?;
@@ -72,7 +73,8 @@ impl Home {
     pub fn signer(&self) -> Result<NoteSigner, AppError> {
         let path = self.key_path();
         let text = fs::read_to_string(&path).map_err(|error| cannot("read", &path, &error).hint("runproof init"))?;
-        NoteSigner::parse(&text).map_err(|error| AppError::new(Kind::Store, "home.key", format!("`{}`: {error}", path.display())))
+        NoteSigner::parse(&text)
+            .map_err(|error| AppError::new(Kind::Store, "home.key", format!("`{}`: {error}", path.display())))
     }
 
     /// The local trust, with the last checkpoint as a known head.
@@ -82,10 +84,15 @@ impl Home {
     pub fn trust(&self) -> Result<Trust, AppError> {
         let path = self.trust_path();
         let bytes = fs::read(&path).map_err(|error| cannot("read", &path, &error).hint("runproof init"))?;
-        let mut trust = Trust::parse("local", &bytes).map_err(|error| AppError::usage("trust.invalid", format!("`{}`: {error}", path.display())))?;
+        let mut trust = Trust::parse("local", &bytes)
+            .map_err(|error| AppError::usage("trust.invalid", format!("`{}`: {error}", path.display())))?;
         if let Ok(note) = fs::read(self.checkpoint_path()) {
             trust.add_head(&note).map_err(|error| {
-                AppError::new(Kind::Store, "home.checkpoint", format!("`{}`: {error}", self.checkpoint_path().display()))
+                AppError::new(
+                    Kind::Store,
+                    "home.checkpoint",
+                    format!("`{}`: {error}", self.checkpoint_path().display()),
+                )
             })?;
         }
         Ok(trust)

@@ -2,6 +2,7 @@
 
 use std::io::{IsTerminal, Write};
 
+use runproof_proof::finding::printable;
 use serde_json::Value;
 
 use crate::error::AppError;
@@ -54,22 +55,33 @@ impl Output {
             std::io::stdout().write_all(format!("{value:#}\n").as_bytes()).ok();
             return;
         }
-        let mut text = format!("error: {} [{}]\n", error.message, error.code);
+        let mut text = format!("error: {} [{}]\n", harmless(&error.message), error.code);
         for finding in &error.findings {
-            text.push_str(&format!("  {}  {}  [{}]\n", finding.path, finding.message, finding.code));
+            text.push_str(&format!(
+                "  {}  {}  [{}]\n",
+                harmless(&finding.path),
+                harmless(&finding.message),
+                finding.code
+            ));
             if !finding.hint.is_empty() {
-                text.push_str(&format!("      hint: {}\n", finding.hint));
+                text.push_str(&format!("      hint: {}\n", harmless(&finding.hint)));
             }
         }
         if let Some(hint) = &error.hint {
-            text.push_str(&format!("hint: {hint}\n"));
+            text.push_str(&format!("hint: {}\n", harmless(hint)));
         }
         std::io::stderr().write_all(text.as_bytes()).ok();
     }
 }
 
-/// A table with aligned columns.
+/// Text that somebody else wrote, with what could drive a terminal escaped.
+fn harmless(text: &str) -> String {
+    text.chars().map(|character| printable(character.encode_utf8(&mut [0; 4]))).collect()
+}
+
+/// A table with aligned columns. Cells may hold what somebody else wrote.
 pub fn table(heads: &[&str], rows: &[Vec<String>]) -> String {
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| printable(cell)).collect()).collect();
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
         cells.chain([heads[column].len()]).max().unwrap_or(0)
@@ -80,7 +92,7 @@ pub fn table(heads: &[&str], rows: &[Vec<String>]) -> String {
         format!("{}\n", padded.join("  ").trim_end())
     };
     let mut out = line(heads.to_vec());
-    for row in rows {
+    for row in &rows {
         out.push_str(&line(row.iter().map(String::as_str).collect()));
     }
     out

@@ -43,7 +43,13 @@ struct Placed {
 ///
 /// # Errors
 /// [`StoreError`] when the store cannot be read.
-pub async fn prove(store: &dyn Store, tenant: &str, run_id: &str, trust: &Trust, since: Option<u64>) -> Result<Option<Proof>, StoreError> {
+pub async fn prove(
+    store: &dyn Store,
+    tenant: &str,
+    run_id: &str,
+    trust: &Trust,
+    since: Option<u64>,
+) -> Result<Option<Proof>, StoreError> {
     let evidence = store.evidence(tenant, run_id).await?;
     let mut findings = Vec::new();
     let placed = read(run_id, &evidence.transitions, (tenant, &format!("run/{run_id}")), 0, &mut findings);
@@ -94,7 +100,8 @@ fn tenant_events(evidence: &Evidence, tenant: &str, run_id: &str) -> (Events, Ev
         let mut findings = Vec::new();
         let seq = own_seq(row).unwrap_or(row.first_seq);
         let placed = read(run_id, std::slice::from_ref(row), (tenant, &stream), seq, &mut findings);
-        let side = if placed.iter().any(|placed| concerns(&placed.entry.event, run_id)) { &mut ours } else { &mut others };
+        let side =
+            if placed.iter().any(|placed| concerns(&placed.entry.event, run_id)) { &mut ours } else { &mut others };
         side.placed.extend(placed);
         side.findings.extend(findings);
     }
@@ -114,12 +121,22 @@ fn known_size(trust: &Trust, evidence: &Evidence) -> Option<u64> {
 }
 
 /// A run of which the database has no events.
-fn without_events(evidence: &Evidence, tenant_events: &[Placed], tenant: &str, run_id: &str, trust: &Trust) -> Option<Proof> {
+fn without_events(
+    evidence: &Evidence,
+    tenant_events: &[Placed],
+    tenant: &str,
+    run_id: &str,
+    trust: &Trust,
+) -> Option<Proof> {
     let mut report = Report::new(tenant, run_id, trust);
     let opened = tenant_events.iter().any(|placed| concerns(&placed.entry.event, run_id));
     let of_tenant = |row: &&audit::RawRow| row.get("tenant_id") == Some(&Cell::Text(tenant.to_owned()));
-    let mine: Vec<(&str, usize)> =
-        evidence.rows.iter().map(|(table, rows)| (*table, rows.iter().filter(of_tenant).count())).filter(|(_, count)| *count > 0).collect();
+    let mine: Vec<(&str, usize)> = evidence
+        .rows
+        .iter()
+        .map(|(table, rows)| (*table, rows.iter().filter(of_tenant).count()))
+        .filter(|(_, count)| *count > 0)
+        .collect();
     if opened {
         let finding = Finding::new(Code::RunMissing, run_id, "transitions");
         report.find(Check::Rows, [finding.differs("the events of a run that was opened", "none")]);
@@ -128,7 +145,9 @@ fn without_events(evidence: &Evidence, tenant_events: &[Placed], tenant: &str, r
     }
     let traced = mine.iter().any(|(table, _)| *table != "runs");
     if traced && !opened {
-        let extra = mine.iter().map(|(table, count)| Finding::new(Code::RowExtra, run_id, *table).differs("no row", format!("{count} rows without events")));
+        let extra = mine.iter().map(|(table, count)| {
+            Finding::new(Code::RowExtra, run_id, *table).differs("no row", format!("{count} rows without events"))
+        });
         report.find(Check::Rows, extra.collect::<Vec<_>>());
     } else if !opened {
         report.find(Check::Rows, [Finding::new(Code::RunNoTrace, run_id, "aos_traces").differs("a trace", "none")]);
@@ -143,7 +162,13 @@ fn concerns(event: &Event, run_id: &str) -> bool {
 }
 
 /// Reads the rows of a stream into events; every column has to agree with the events in the row.
-fn read(run_id: &str, transitions: &[TransitionRow], (tenant, stream): (&str, &str), mut seq: u64, findings: &mut Vec<Finding>) -> Vec<Placed> {
+fn read(
+    run_id: &str,
+    transitions: &[TransitionRow],
+    (tenant, stream): (&str, &str),
+    mut seq: u64,
+    findings: &mut Vec<Finding>,
+) -> Vec<Placed> {
     let mut placed = Vec::new();
     for row in transitions {
         let place = |column: &str| format!("transitions.{column}[first_leaf={}]", row.first_leaf);
@@ -177,7 +202,11 @@ fn read(run_id: &str, transitions: &[TransitionRow], (tenant, stream): (&str, &s
                     if entry.payload.is_some() && payload.is_empty() {
                         findings.push(differs("payloads", &"a payload", &"none").at(entry.event.seq));
                     }
-                    placed.push(Placed { entry, leaf_index: row.first_leaf.saturating_add(index as u64), first_leaf: row.first_leaf });
+                    placed.push(Placed {
+                        entry,
+                        leaf_index: row.first_leaf.saturating_add(index as u64),
+                        first_leaf: row.first_leaf,
+                    });
                 }
                 Err((column, problem)) => {
                     let finding = Finding::new(Code::EventMalformed, run_id, place(column)).at(first + index as u64);
@@ -266,7 +295,13 @@ async fn build(
         since: consistency.as_ref().map(|consistency: &Consistency| consistency.since),
         tenant: tenant.to_owned(),
     };
-    Ok(Bundle { header, entries: placed.into_iter().map(|placed| placed.entry).collect(), records, consistency, anchor })
+    Ok(Bundle {
+        header,
+        entries: placed.into_iter().map(|placed| placed.entry).collect(),
+        records,
+        consistency,
+        anchor,
+    })
 }
 
 /// Damaged tiles give a proof that does not verify, which is what the report then says.

@@ -23,7 +23,8 @@ fn held(home: &Home) -> Value {
 #[test]
 fn the_customers_command_runs_and_is_proved() {
     let home = Home::initialised();
-    let command = ["run", "--agent-id", AGENT, "--goal", GOAL, "--tenant-id", TENANT, "--origin-system-id", "run-proof-v4"];
+    let command =
+        ["run", "--agent-id", AGENT, "--goal", GOAL, "--tenant-id", TENANT, "--origin-system-id", "run-proof-v4"];
     let run = home.ok(&command);
     let (id, trace) = ids(&run);
     for (field, expected) in [
@@ -77,7 +78,10 @@ fn a_run_that_is_not_waited_for_is_queued_with_its_plan_and_done_by_a_worker() {
     let (code, queued) = home.run_goal(GOAL, &["--no-wait"]);
     assert_eq!((code, text(&queued["status"]).as_str()), (0, "queued"));
     let (id, _) = ids(&queued);
-    assert_eq!(home.sql(&format!("SELECT status, plan_json IS NOT NULL FROM runs WHERE id = '{id}'")), [["queued", "1"]]);
+    assert_eq!(
+        home.sql(&format!("SELECT status, plan_json IS NOT NULL FROM runs WHERE id = '{id}'")),
+        [["queued", "1"]]
+    );
     home.ok(&["worker", "--drain"]);
     assert_eq!(home.ok(&["get-run", &id])["status"], "succeeded");
     assert_eq!(home.proof(&queued).0, 0);
@@ -115,7 +119,10 @@ fn a_step_that_fails_on_a_dead_port_fails_the_run_which_is_proved_all_the_same()
     let (code, run) = home.run_plan(step, &[]);
     assert_eq!((code, text(&run["status"]).as_str()), (3, "failed"));
     let step = &run["steps"][0];
-    assert_eq!((&step["status"], &step["retry_count"], &step["outcome_code"]), (&json!("failure"), &json!(1), &json!("http.connect_refused")));
+    assert_eq!(
+        (&step["status"], &step["retry_count"], &step["outcome_code"]),
+        (&json!("failure"), &json!(1), &json!("http.connect_refused"))
+    );
     assert!(text(&run["error"]).contains("fetch"), "{run:#}");
     let (code, proof) = home.proof(&run);
     assert_eq!((code, &proof["verdict"], &proof["run_status"]), (0, &json!("VERIFIED"), &json!("failed")));
@@ -142,13 +149,18 @@ fn the_sql_of_the_reports_gives_what_the_reports_expect() {
     let (home, receiver) = (Home::initialised(), Receiver::standard());
     let (_, run) = home.run_goal(&format!("fetch {}", receiver.url("a")), &["--origin-system-id", "run-proof-v4"]);
     let (id, trace) = ids(&run);
-    let rows = home.sql("SELECT run_id, tenant_id, started_at, status FROM aos_traces ORDER BY started_at DESC LIMIT 1;");
+    let rows =
+        home.sql("SELECT run_id, tenant_id, started_at, status FROM aos_traces ORDER BY started_at DESC LIMIT 1;");
     assert_eq!((rows[0][0].as_str(), rows[0][1].as_str(), rows[0][3].as_str()), (id.as_str(), TENANT, "completed"));
     let rows = home.sql(&format!("SELECT COUNT(*) AS step_count FROM aos_trace_steps WHERE trace_id='{trace}';"));
     assert_eq!(rows, [["1"]]);
-    let rows = home.sql(&format!("SELECT id, tenant_id, origin_system_id, status, plan_json IS NOT NULL AS has_plan FROM runs WHERE id = '{id}';"));
+    let rows = home.sql(&format!(
+        "SELECT id, tenant_id, origin_system_id, status, plan_json IS NOT NULL AS has_plan FROM runs WHERE id = '{id}';"
+    ));
     assert_eq!(rows, [[id.as_str(), TENANT, "run-proof-v4", "succeeded", "1"]]);
-    let rows = home.sql(&format!("SELECT trace_id, run_id, status, started_at, completed_at FROM aos_traces WHERE run_id = '{id}';"));
+    let rows = home.sql(&format!(
+        "SELECT trace_id, run_id, status, started_at, completed_at FROM aos_traces WHERE run_id = '{id}';"
+    ));
     assert_eq!(rows[0][..3], [trace.as_str(), id.as_str(), "completed"]);
     assert!(rows[0][4] >= rows[0][3] && rows[0][3].starts_with("20") && rows[0][3].ends_with('Z'), "{rows:?}");
     let rows = home.sql(&format!(
@@ -174,7 +186,9 @@ fn refused(home: &Home, sql: &str, expected: &str) {
 #[test]
 fn a_run_needs_a_real_origin_in_the_database_too() {
     let home = Home::initialised();
-    let insert = |columns: &str, values: &str| format!("INSERT INTO runs (id, tenant_id, agent_id, goal{columns}) VALUES ('x', 'acme', 'scout', 'g'{values})");
+    let insert = |columns: &str, values: &str| {
+        format!("INSERT INTO runs (id, tenant_id, agent_id, goal{columns}) VALUES ('x', 'acme', 'scout', 'g'{values})")
+    };
     refused(&home, &insert("", ""), "NOT NULL constraint failed: runs.origin_system_id");
     refused(&home, &insert(", origin_system_id", ", NULL"), "NOT NULL constraint failed: runs.origin_system_id");
     let text = "origin_system_id cannot be 'legacy-migration' for new runs (use real system identifier)";
@@ -183,7 +197,11 @@ fn a_run_needs_a_real_origin_in_the_database_too() {
         refused(&home, &insert(", origin_system_id", &format!(", {blank}")), "CHECK constraint failed");
     }
     let text = "agent_id cannot be 'legacy-unknown' for new runs";
-    refused(&home, "INSERT INTO runs (id, tenant_id, agent_id, goal, origin_system_id) VALUES ('x', 'acme', 'legacy-unknown', 'g', 'o')", text);
+    refused(
+        &home,
+        "INSERT INTO runs (id, tenant_id, agent_id, goal, origin_system_id) VALUES ('x', 'acme', 'legacy-unknown', 'g', 'o')",
+        text,
+    );
     assert_eq!(home.sql("SELECT count(*) FROM runs"), [["0"]]);
 }
 
@@ -192,8 +210,14 @@ fn a_run_made_by_hand_is_reported_and_never_verified() {
     let home = Home::initialised();
     home.sql("INSERT INTO runs (id, tenant_id, agent_id, goal, origin_system_id) VALUES ('byhand', 'acme', 'scout', 'g', 'o')");
     let (code, proof) = home.run_json(&["proof", "byhand", "--tenant-id", TENANT]);
-    assert_eq!((code, &proof["verification_status"], &proof["failure_reason"]), (31, &json!("UNSUPPORTED"), &json!("No trace found for run")));
-    assert_eq!((&proof["integrity_model"], &proof["chain_length"], &proof["trace_count"]), (&json!("NONE"), &json!(0), &json!(0)));
+    assert_eq!(
+        (code, &proof["verification_status"], &proof["failure_reason"]),
+        (31, &json!("UNSUPPORTED"), &json!("No trace found for run"))
+    );
+    assert_eq!(
+        (&proof["integrity_model"], &proof["chain_length"], &proof["trace_count"]),
+        (&json!("NONE"), &json!(0), &json!(0))
+    );
     home.sql(
         "INSERT INTO aos_traces (tenant_id, trace_id, run_id, status, schema_version, started_at, created_at)
          VALUES ('acme', 'trace_byhand', 'byhand', 'running', 'runproof/1', '2026-01-01', '2026-01-01')",
@@ -204,7 +228,8 @@ fn a_run_made_by_hand_is_reported_and_never_verified() {
 }
 
 const S6_TRACE: &str = "S6_IMMUTABILITY_VIOLATION: aos_traces is immutable. UPDATE rejected. Only archival (archived_at: NULL -> timestamp) or completion (status/completed_at/metadata only) is permitted.";
-const S6_TRACE_DELETE: &str = "S6_IMMUTABILITY_VIOLATION: aos_traces direct DELETE not allowed. Archive first using cleanup_old_traces().";
+const S6_TRACE_DELETE: &str =
+    "S6_IMMUTABILITY_VIOLATION: aos_traces direct DELETE not allowed. Archive first using cleanup_old_traces().";
 const S6_STEP: &str = "S6_IMMUTABILITY_VIOLATION: aos_trace_steps is immutable. UPDATE rejected. Only archival (archived_at: NULL -> timestamp) is permitted.";
 const S6_STEP_DELETE: &str = "S6_IMMUTABILITY_VIOLATION: aos_trace_steps direct DELETE not allowed. Use archival.";
 
@@ -235,7 +260,13 @@ fn a_completed_trace_and_its_steps_cannot_be_changed_through_the_database() {
     for column in home.sql("SELECT name FROM pragma_table_info('aos_trace_steps') WHERE name <> 'archived_at'") {
         refused(&home, &format!("UPDATE aos_trace_steps SET {0} = 7", column[0]), "");
     }
-    for change in ["status = 'failure'", "cost_microcents = 1", "skill_name = 'x'", "duration_us = 0", "archived_at = '2030', level = 'WARN'"] {
+    for change in [
+        "status = 'failure'",
+        "cost_microcents = 1",
+        "skill_name = 'x'",
+        "duration_us = 0",
+        "archived_at = '2030', level = 'WARN'",
+    ] {
         refused(&home, &format!("UPDATE aos_trace_steps SET {change}"), S6_STEP);
     }
     refused(&home, "DELETE FROM aos_traces", S6_TRACE_DELETE);
@@ -247,19 +278,57 @@ fn a_completed_trace_and_its_steps_cannot_be_changed_through_the_database() {
         ids(&run).1, ids(&run).0
     );
     refused(&home, &insert, "S6_IMMUTABILITY_VIOLATION: aos_trace_steps INSERT rejected.");
-    refused(&home, &insert.replace("INSERT", "INSERT OR REPLACE").replace("', 1, '", "', 0, '"), "S6_IMMUTABILITY_VIOLATION");
+    refused(
+        &home,
+        &insert.replace("INSERT", "INSERT OR REPLACE").replace("', 1, '", "', 0, '"),
+        "S6_IMMUTABILITY_VIOLATION",
+    );
     for table in ["transitions", "run_seals", "checkpoints"] {
-        refused(&home, &format!("DELETE FROM {table}"), &format!("S6_IMMUTABILITY_VIOLATION: {table} is append-only. DELETE rejected."));
+        refused(
+            &home,
+            &format!("DELETE FROM {table}"),
+            &format!("S6_IMMUTABILITY_VIOLATION: {table} is append-only. DELETE rejected."),
+        );
     }
     refused(&home, "DELETE FROM ledger_tiles", "S6_IMMUTABILITY_VIOLATION: ledger_tiles only grows. DELETE rejected.");
-    refused(&home, "UPDATE ledger_tiles SET hashes = zeroblob(length(hashes))", "S6_IMMUTABILITY_VIOLATION: ledger_tiles only grows. UPDATE rejected.");
-    refused(&home, "UPDATE transitions SET events = events || ' '", "S6_IMMUTABILITY_VIOLATION: transitions is append-only. UPDATE rejected.");
-    refused(&home, "UPDATE transitions SET payloads = ''", "S6_IMMUTABILITY_VIOLATION: transitions is append-only. UPDATE rejected.");
-    refused(&home, "UPDATE run_seals SET status = 'failed'", "S6_IMMUTABILITY_VIOLATION: run_seals is append-only. UPDATE rejected.");
-    refused(&home, "UPDATE checkpoints SET root = 'x'", "S6_IMMUTABILITY_VIOLATION: checkpoints is append-only. UPDATE rejected.");
+    refused(
+        &home,
+        "UPDATE ledger_tiles SET hashes = zeroblob(length(hashes))",
+        "S6_IMMUTABILITY_VIOLATION: ledger_tiles only grows. UPDATE rejected.",
+    );
+    refused(
+        &home,
+        "UPDATE transitions SET events = events || ' '",
+        "S6_IMMUTABILITY_VIOLATION: transitions is append-only. UPDATE rejected.",
+    );
+    refused(
+        &home,
+        "UPDATE transitions SET payloads = ''",
+        "S6_IMMUTABILITY_VIOLATION: transitions is append-only. UPDATE rejected.",
+    );
+    refused(
+        &home,
+        "UPDATE run_seals SET status = 'failed'",
+        "S6_IMMUTABILITY_VIOLATION: run_seals is append-only. UPDATE rejected.",
+    );
+    refused(
+        &home,
+        "UPDATE checkpoints SET root = 'x'",
+        "S6_IMMUTABILITY_VIOLATION: checkpoints is append-only. UPDATE rejected.",
+    );
     refused(&home, "UPDATE runs SET status = 'running'", "runs: a run that is over cannot be changed");
     refused(&home, "DELETE FROM runs", "runs: direct DELETE not allowed");
-    for table in ["transitions", "run_seals", "checkpoints", "tenants", "agents", "runs", "aos_traces", "aos_trace_steps", "ledger_tiles"] {
+    for table in [
+        "transitions",
+        "run_seals",
+        "checkpoints",
+        "tenants",
+        "agents",
+        "runs",
+        "aos_traces",
+        "aos_trace_steps",
+        "ledger_tiles",
+    ] {
         let columns = home.sql(&format!("SELECT group_concat(name) FROM pragma_table_info('{table}')"))[0][0].clone();
         let replace = format!("INSERT OR REPLACE INTO {table} ({columns}) SELECT {columns} FROM {table}");
         refused(&home, &replace, ""); // REPLACE deletes without the triggers of DELETE
@@ -282,7 +351,8 @@ fn a_running_trace_can_be_completed_once_and_a_hand_made_completion_is_found() {
     refused(&home, "UPDATE aos_traces SET completed_at = '2031'", S6_TRACE);
     let (code, proof) = home.proof(&run);
     assert_ne!(code, 0);
-    let places: Vec<String> = proof["findings"].as_array().unwrap().iter().map(|finding| text(&finding["place"])).collect();
+    let places: Vec<String> =
+        proof["findings"].as_array().unwrap().iter().map(|finding| text(&finding["place"])).collect();
     for column in ["status", "completed_at", "metadata"] {
         assert!(places.iter().any(|place| place.starts_with(&format!("aos_traces.{column}["))), "{column}: {places:?}");
     }
@@ -307,7 +377,10 @@ fn the_proof_of_a_completed_run_counts_what_the_tables_count() {
     let (code, run) = home.run_plan(crate::support::sample_steps(), &[]);
     assert_eq!(code, 0, "{run:#}");
     let (code, proof) = home.proof(&run);
-    let steps: usize = home.sql(&format!("SELECT count(*) FROM aos_trace_steps WHERE trace_id = '{}'", ids(&run).1))[0][0].parse().unwrap();
+    let steps: usize = home.sql(&format!("SELECT count(*) FROM aos_trace_steps WHERE trace_id = '{}'", ids(&run).1))[0]
+        [0]
+    .parse()
+    .unwrap();
     assert_eq!((code, steps), (0, run["steps"].as_array().unwrap().len()));
     for (field, expected) in [
         ("integrity_model", json!("HASH_CHAIN")),
@@ -324,7 +397,11 @@ fn the_proof_of_a_completed_run_counts_what_the_tables_count() {
     }
     let seal = home.sql(&format!("SELECT run_root, event_count FROM run_seals WHERE run_id = '{}'", ids(&run).0));
     assert_eq!(text(&proof["root_hash"]), seal[0][0]);
-    assert_eq!(proof["event_count"].as_u64().unwrap(), seal[0][1].parse::<u64>().unwrap() + 1, "the seal itself is an event");
+    assert_eq!(
+        proof["event_count"].as_u64().unwrap(),
+        seal[0][1].parse::<u64>().unwrap() + 1,
+        "the seal itself is an event"
+    );
     assert_eq!(proof["anchor"]["level"], "checkpoint");
     assert!(proof["covers"].as_array().is_some_and(|covers| !covers.is_empty()));
     assert!(proof["does_not_show"].to_string().contains("no other run was withheld"));
@@ -336,8 +413,12 @@ fn what_has_no_steps_yet_is_unsupported_and_what_is_not_over_is_open() {
     let home = Home::initialised();
     let (_, queued) = home.run_goal(GOAL, &["--no-wait"]);
     let (code, proof) = home.proof(&queued);
-    assert_eq!((code, &proof["verification_status"], &proof["failure_reason"]), (31, &json!("UNSUPPORTED"), &json!("No steps to verify")));
-    let first = json!({ "id": "first", "skill": "json_transform", "with": { "payload": { "a": 1 }, "mapping": { "b": "a" } } });
+    assert_eq!(
+        (code, &proof["verification_status"], &proof["failure_reason"]),
+        (31, &json!("UNSUPPORTED"), &json!("No steps to verify"))
+    );
+    let first =
+        json!({ "id": "first", "skill": "json_transform", "with": { "payload": { "a": 1 }, "mapping": { "b": "a" } } });
     let pay = json!({ "id": "pay", "skill": "__fail_trigger__", "with": { "error_code": "STEP_FAILURE", "effect": "unsafe", "result": "unknown" } });
     let (code, run) = home.run_plan(json!([first, pay]), &[]);
     assert_eq!(code, 5);
@@ -353,7 +434,10 @@ fn the_ten_behaviours_of_the_coordinator_hold_against_real_data() {
     // 1 evidence composed, 3 proof verified: every event is in the report, in order.
     let proof = home.proof(&run).1;
     let kinds: Vec<String> = proof["events"].as_array().unwrap().iter().map(|event| text(&event["kind"])).collect();
-    assert_eq!(kinds, ["run.created", "run.planned", "run.claimed", "step.intended", "step.returned", "step.settled", "run.sealed"]);
+    assert_eq!(
+        kinds,
+        ["run.created", "run.planned", "run.claimed", "step.intended", "step.returned", "step.settled", "run.sealed"]
+    );
     // 2 evidence empty, 5 no steps.
     let (_, queued) = home.run_goal(GOAL, &["--no-wait"]);
     assert_eq!(home.proof(&queued).1["failure_reason"], "No steps to verify");

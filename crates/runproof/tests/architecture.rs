@@ -23,7 +23,11 @@ fn read(path: &str) -> String {
 /// Names that each crate of the workspace depends on directly, tests excepted.
 fn edges() -> BTreeMap<String, BTreeSet<String>> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    let output = cargo.args(["metadata", "--no-deps", "--offline", "--format-version", "1"]).current_dir(root()).output().unwrap();
+    let output = cargo
+        .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
+        .current_dir(root())
+        .output()
+        .unwrap();
     let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
     let packages = metadata["packages"].as_array().unwrap();
     let direct = |package: &Value| {
@@ -45,11 +49,27 @@ fn no_crate_knows_what_its_edge_forbids() {
         ("runproof-skills", &["runproof-engine"]),
         ("runproof", &["runproof-engine", "runproof-proof", "runproof-skills", "runproof-store"]),
     ] {
-        let got: Vec<&str> = edges[name].iter().map(String::as_str).filter(|dependency| dependency.starts_with("runproof")).collect();
+        let got: Vec<&str> =
+            edges[name].iter().map(String::as_str).filter(|dependency| dependency.starts_with("runproof")).collect();
         assert_eq!(got, ours, "{name}");
     }
     for (name, forbidden) in [
-        ("runproof-proof", &["tokio", "rusqlite", "reqwest", "getrandom", "rand", "hyper", "async-trait", "jiff", "chrono", "uuid", "regex"][..]),
+        (
+            "runproof-proof",
+            &[
+                "tokio",
+                "rusqlite",
+                "reqwest",
+                "getrandom",
+                "rand",
+                "hyper",
+                "async-trait",
+                "jiff",
+                "chrono",
+                "uuid",
+                "regex",
+            ][..],
+        ),
         ("runproof-engine", &["tokio", "rusqlite", "reqwest", "hyper", "getrandom", "rand"]),
         ("runproof-store", &["reqwest", "hyper", "ed25519-dalek"]),
         ("runproof-skills", &["rusqlite", "ed25519-dalek", "getrandom"]),
@@ -67,8 +87,12 @@ fn the_format_stays_free_of_clock_disk_network_and_chance_through_others_too() {
     let mut below: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for package in lock.split("[[package]]").skip(1) {
         let name = package.lines().find_map(|line| line.strip_prefix("name = \"")).unwrap().trim_end_matches('"');
-        let list = package.split_once("dependencies = [").map_or("", |(_, rest)| rest.split(']').next().unwrap_or_default());
-        let names = list.lines().filter_map(|line| line.trim().trim_matches([',', '"']).split(' ').next()).filter(|name| !name.is_empty());
+        let list =
+            package.split_once("dependencies = [").map_or("", |(_, rest)| rest.split(']').next().unwrap_or_default());
+        let names = list
+            .lines()
+            .filter_map(|line| line.trim().trim_matches([',', '"']).split(' ').next())
+            .filter(|name| !name.is_empty());
         below.entry(name).or_default().extend(names);
     }
     let dev: BTreeSet<&str> = ["proptest", "ct-merkle", "serde_json_canonicalizer", "tempfile"].into();
@@ -180,7 +204,8 @@ fn every_table_and_column_is_in_the_specification_with_its_kind() {
         let at = page.find(&format!("### `{table}`")).unwrap_or_else(|| panic!("{table} is not in tables.md"));
         let above = page[..at].lines().rfind(|line| line.starts_with("## ")).unwrap_or_default();
         assert!(above.starts_with(heading(kind)), "{table} stands under `{above}`, it is {kind}");
-        let section = page[at + 4..].split("\n### ").next().unwrap_or_default().split("\n## ").next().unwrap_or_default();
+        let section =
+            page[at + 4..].split("\n### ").next().unwrap_or_default().split("\n## ").next().unwrap_or_default();
         for column in home.sql(&format!("SELECT name FROM pragma_table_info('{table}')")) {
             assert!(section.contains(&format!("`{}`", column[0])), "{table}.{} is not in tables.md", column[0]);
         }
@@ -191,7 +216,16 @@ fn every_table_and_column_is_in_the_specification_with_its_kind() {
 fn the_read_me_names_the_two_commands() {
     let page = read("README.md");
     assert!(page.contains("scripts/test") && page.contains("demo"), "README.md names scripts/test and the demo");
-    for file in ["ARCHITECTURE.md", "SECURITY.md", "CHANGELOG.md", "LICENSE-MIT", "LICENSE-APACHE", "rust-toolchain.toml", "scripts/test", ".ci/run"] {
+    for file in [
+        "ARCHITECTURE.md",
+        "SECURITY.md",
+        "CHANGELOG.md",
+        "LICENSE-MIT",
+        "LICENSE-APACHE",
+        "rust-toolchain.toml",
+        "scripts/test",
+        ".ci/run",
+    ] {
         assert!(root().join(file).exists(), "{file} is missing");
     }
 }
@@ -200,7 +234,21 @@ fn the_read_me_names_the_two_commands() {
 fn the_help_names_every_exit_code_and_every_variable() {
     let help = runproof::cli::definition().render_long_help().to_string();
     let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
-    for words in ["0 succeeded or VERIFIED", "3 failed", "4 halted", "5 waiting", "6 cancelled", "7 refused", "8 store", "10-13, 20-23, 30, 31", "DATABASE_URL", "RUNPROOF_TRUST", "RUNPROOF_SECRET_NAME", "RUNPROOF_HOME", "RUNPROOF_EGRESS_ALLOW"] {
+    for words in [
+        "0 succeeded or VERIFIED",
+        "3 failed",
+        "4 halted",
+        "5 waiting",
+        "6 cancelled",
+        "7 refused",
+        "8 store",
+        "10-13, 20-23, 30, 31",
+        "DATABASE_URL",
+        "RUNPROOF_TRUST",
+        "RUNPROOF_SECRET_NAME",
+        "RUNPROOF_HOME",
+        "RUNPROOF_EGRESS_ALLOW",
+    ] {
         assert!(help.contains(words), "{words}");
     }
 }

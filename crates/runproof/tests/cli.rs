@@ -28,10 +28,28 @@ fn the_definition_is_sound() {
 #[test]
 fn every_command_of_the_issue_is_there_with_help_and_json() {
     let home = Home::empty();
-    let all: Vec<String> = commands(&runproof::cli::definition(), &[]).into_iter().map(|words| words.join(" ")).collect();
+    let all: Vec<String> =
+        commands(&runproof::cli::definition(), &[]).into_iter().map(|words| words.join(" ")).collect();
     for name in [
-        "init", "migrate", "create-tenant", "create-agent", "list-agents", "list-skills", "run", "worker", "get-run", "list-runs",
-        "cancel", "resolve", "proof", "verify", "key show", "log checkpoint", "legacy-root", "demo", "last",
+        "init",
+        "migrate",
+        "create-tenant",
+        "create-agent",
+        "list-agents",
+        "list-skills",
+        "run",
+        "worker",
+        "get-run",
+        "list-runs",
+        "cancel",
+        "resolve",
+        "proof",
+        "verify",
+        "key show",
+        "log checkpoint",
+        "legacy-root",
+        "demo",
+        "last",
     ] {
         assert!(all.contains(&name.to_owned()), "{name} is missing: {all:?}");
     }
@@ -39,7 +57,11 @@ fn every_command_of_the_issue_is_there_with_help_and_json() {
         let help = home.run(&[&name.split(' ').collect::<Vec<_>>()[..], &["--help"]].concat());
         assert_eq!((help.code, help.stderr.as_str()), (0, ""), "{name}");
         assert!(help.stdout.contains("--json") && help.stdout.contains("Usage:"), "{name}: {}", help.stdout);
-        assert!(help.stdout.lines().next().is_some_and(|line| line.len() > 10), "{name} says what it does: {}", help.stdout);
+        assert!(
+            help.stdout.lines().next().is_some_and(|line| line.len() > 10),
+            "{name} says what it does: {}",
+            help.stdout
+        );
     }
 }
 
@@ -100,7 +122,11 @@ fn data_goes_to_stdout_and_errors_for_people_to_stderr() {
     let refused = ["run", "--tenant-id", TENANT, "--agent-id", "nobody", "--goal", "x"];
     let bad = home.run(&refused);
     assert_eq!((bad.code, bad.stdout.as_str()), (7, ""));
-    assert!(bad.stderr.contains("error: ") && bad.stderr.contains("[agent.missing]") && bad.stderr.contains("hint: "), "{}", bad.stderr);
+    assert!(
+        bad.stderr.contains("error: ") && bad.stderr.contains("[agent.missing]") && bad.stderr.contains("hint: "),
+        "{}",
+        bad.stderr
+    );
     let bad = home.run(&[&refused[..], &["--json"]].concat());
     assert_eq!((bad.code, bad.stderr.as_str()), (7, ""));
     assert_eq!((bad.error_code().as_str(), bad.json()["error"]["hint"].is_string()), ("agent.missing", true));
@@ -127,7 +153,8 @@ fn fails(on_error: &str, next: &Value) -> Value {
     if on_error == "fallback" {
         first["fallback"] = next.clone();
     }
-    let last = json!({ "id": "last", "skill": "json_transform", "with": { "payload": { "a": 1 }, "mapping": { "b": "a" } } });
+    let last =
+        json!({ "id": "last", "skill": "json_transform", "with": { "payload": { "a": 1 }, "mapping": { "b": "a" } } });
     json!([first, last])
 }
 
@@ -138,11 +165,22 @@ fn a_failing_step_ends_continues_or_is_replaced_as_the_plan_says() {
     let bad = json!({ "skill": "no_such_skill" });
     let check = |on_error: &str, next: &Value, expected: (i32, &str, &[(&str, &str, &str)])| {
         let (code, run) = home.run_plan(fails(on_error, next), &[]);
-        let steps: Vec<(String, String, String)> = run["steps"].as_array().unwrap().iter().map(|step| {
-            (text(&step["step_id"]), text(&step["skill_name"]), text(&step["status"]))
-        }).collect();
-        let expected_steps: Vec<(String, String, String)> = expected.2.iter().map(|(id, skill, status)| ((*id).to_owned(), (*skill).to_owned(), (*status).to_owned())).collect();
-        assert_eq!((code, text(&run["status"]).as_str(), steps), (expected.0, expected.1, expected_steps), "{on_error}");
+        let steps: Vec<(String, String, String)> = run["steps"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|step| (text(&step["step_id"]), text(&step["skill_name"]), text(&step["status"])))
+            .collect();
+        let expected_steps: Vec<(String, String, String)> = expected
+            .2
+            .iter()
+            .map(|(id, skill, status)| ((*id).to_owned(), (*skill).to_owned(), (*status).to_owned()))
+            .collect();
+        assert_eq!(
+            (code, text(&run["status"]).as_str(), steps),
+            (expected.0, expected.1, expected_steps),
+            "{on_error}"
+        );
         assert_eq!(run["proof"]["verdict"], "VERIFIED", "{on_error}");
     };
     let failed = ("first", "__fail_trigger__", "failure");
@@ -159,7 +197,10 @@ fn a_skill_that_does_not_exist_is_recorded_and_not_retried() {
     let (code, run) = home.run_plan(json!([{ "id": "a", "skill": "teleport", "retry": { "max_attempts": 5 } }]), &[]);
     assert_eq!((code, &run["error"]), (3, &json!("step `a` (teleport) failed: skill.not_found")), "{run:#}");
     let step = &run["steps"][0];
-    assert_eq!((&step["error"], &step["retry_count"], &step["outcome_code"]), (&json!("Skill not found: teleport"), &json!(0), &json!("skill.not_found")));
+    assert_eq!(
+        (&step["error"], &step["retry_count"], &step["outcome_code"]),
+        (&json!("Skill not found: teleport"), &json!(0), &json!("skill.not_found"))
+    );
     assert_eq!(home.sql("SELECT skill_name, status, retry_count FROM aos_trace_steps"), [["teleport", "failure", "0"]]);
     assert_eq!(home.proof(&run).0, 0);
 }
@@ -171,7 +212,10 @@ fn a_cancelled_run_exits_with_six_and_a_waiting_one_with_five() {
     home.ok(&["cancel", &text(&queued["run_id"]), "--reason", "no longer needed"]);
     let (code, run) = home.run_goal("never mind", &["--idempotency-key", "k1"]);
     assert_eq!((code, &run["status"], &run["run_id"]), (6, &json!("cancelled"), &queued["run_id"]));
-    assert_eq!(home.sql(&format!("SELECT status, termination_reason FROM runs WHERE id = '{}'", text(&run["run_id"]))), [["cancelled", "cancel_requested"]]);
+    assert_eq!(
+        home.sql(&format!("SELECT status, termination_reason FROM runs WHERE id = '{}'", text(&run["run_id"]))),
+        [["cancelled", "cancel_requested"]]
+    );
     assert_eq!(home.proof(&run).0, 0, "sealed without steps, and provable");
 }
 
@@ -181,19 +225,29 @@ fn a_cancelled_run_exits_with_six_and_a_waiting_one_with_five() {
 fn a_retry_goes_on_at_the_failed_step_and_repeats_no_other() {
     let (home, receiver) = (Home::initialised(), Receiver::standard());
     let retry = json!({ "max_attempts": 3, "initial_delay_ms": 1, "max_delay_ms": 1 });
-    let call = |id: &str, path: &str, method: &str| {
-        json!({ "id": id, "skill": "http_call", "retry": retry, "with": { "url": receiver.url(path), "method": method } })
-    };
+    let call = |id: &str, path: &str, method: &str| json!({ "id": id, "skill": "http_call", "retry": retry, "with": { "url": receiver.url(path), "method": method } });
     let mut last = call("c", "c", "PUT");
     last["with"]["body"] = json!({ "number": "{{ steps.a.output.body.n }}", "text": "n = {{ steps.a.output.body.n }}", "all": "{{ steps.a.output.body }}" });
     let (code, run) = home.run_plan(json!([call("a", "a", "PUT"), call("b", "fail/2", "GET"), last]), &[]);
     assert_eq!((code, &run["steps"][1]["retry_count"], &run["attempts"]), (0, &json!(2), &json!(1)), "{run:#}");
     assert_eq!((receiver.count("/a"), receiver.count("/fail/2"), receiver.count("/c")), (1, 3, 1));
     let sent: Value = serde_json::from_str(&receiver.seen().last().unwrap().body).unwrap();
-    assert_eq!(sent, json!({ "number": 1, "text": "n = 1", "all": { "n": 1, "id": "r-1" } }), "references keep JSON types");
+    assert_eq!(
+        sent,
+        json!({ "number": 1, "text": "n = 1", "all": { "n": 1, "id": "r-1" } }),
+        "references keep JSON types"
+    );
     let (_, again) = home.run_plan(json!([call("b", "fail/9", "GET")]), &[]);
-    assert_eq!((receiver.count("/fail/9"), &again["status"], &again["proof"]["verdict"]), (3, &json!("failed"), &json!("VERIFIED")));
-    let keys: Vec<Option<String>> = receiver.seen().iter().filter(|seen| seen.path == "/fail/9").map(|seen| seen.headers.get("idempotency-key").cloned()).collect();
+    assert_eq!(
+        (receiver.count("/fail/9"), &again["status"], &again["proof"]["verdict"]),
+        (3, &json!("failed"), &json!("VERIFIED"))
+    );
+    let keys: Vec<Option<String>> = receiver
+        .seen()
+        .iter()
+        .filter(|seen| seen.path == "/fail/9")
+        .map(|seen| seen.headers.get("idempotency-key").cloned())
+        .collect();
     assert!(keys.iter().all(|key| *key == keys[0]), "every attempt has the same key: {keys:?}");
 }
 
@@ -213,7 +267,11 @@ fn an_unsafe_call_whose_answer_is_lost_is_sent_once_and_follows_on_unknown() {
         let step = json!([{ "id": "pay", "skill": "http_call", "on_unknown": on_unknown, "retry": { "max_attempts": 3, "initial_delay_ms": 1 },
                             "with": { "url": receiver.url(&path), "method": "POST", "text": "once" } }]);
         let (got, run) = home.run_plan(step, &[]);
-        assert_eq!((got, text(&run["status"]).as_str(), receiver.count(&format!("/{path}"))), (code, status, sent), "{on_unknown}: {run:#}");
+        assert_eq!(
+            (got, text(&run["status"]).as_str(), receiver.count(&format!("/{path}"))),
+            (code, status, sent),
+            "{on_unknown}: {run:#}"
+        );
         assert_eq!(home.proof(&run).0, verdict, "{on_unknown}: {:#}", home.proof(&run).1["findings"]);
     }
 }
@@ -223,7 +281,11 @@ fn a_call_that_takes_too_long_is_cut_off() {
     let (home, (receiver, _open)) = (Home::initialised(), gated());
     let step = json!([{ "id": "slow", "skill": "http_call", "timeout_ms": 60, "retry": { "max_attempts": 2, "initial_delay_ms": 1 }, "with": { "url": receiver.url("slow") } }]);
     let (code, run) = home.run_plan(step, &[]);
-    assert_eq!((code, &run["steps"][0]["outcome_code"], receiver.count("/slow")), (3, &json!("engine.timeout"), 2), "{run:#}");
+    assert_eq!(
+        (code, &run["steps"][0]["outcome_code"], receiver.count("/slow")),
+        (3, &json!("engine.timeout"), 2),
+        "{run:#}"
+    );
     assert_eq!(home.proof(&run).0, 0);
 }
 
@@ -293,7 +355,11 @@ fn the_store_is_the_one_that_the_environment_names_and_no_other() {
         let home = Home::empty().with(name, value);
         let ran = home.run(&["init", "--json"]);
         assert_eq!((ran.code, ran.error_code().as_str()), (code, error), "{name}={value}");
-        assert_eq!(std::fs::read_dir(home.folder()).unwrap().count(), 0, "{name}={value}: nothing is written elsewhere");
+        assert_eq!(
+            std::fs::read_dir(home.folder()).unwrap().count(),
+            0,
+            "{name}={value}: nothing is written elsewhere"
+        );
     }
     let home = Home::empty();
     let elsewhere = home.path("deep/er/named.db");
@@ -368,12 +434,21 @@ fn runs_are_listed_newest_first_by_tenant_and_up_to_a_limit() {
     let two = home.run_goal("two", &["--no-wait"]).1;
     let other = home.ok(&["run", "--tenant-id", "zen", "--agent-id", AGENT, "--goal", "three", "--no-wait"]);
     let ids = |arguments: &[&str]| -> Vec<Value> {
-        home.ok(&[&["list-runs"], arguments].concat())["runs"].as_array().unwrap().iter().map(|run| run["run_id"].clone()).collect()
+        home.ok(&[&["list-runs"], arguments].concat())["runs"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|run| run["run_id"].clone())
+            .collect()
     };
     assert_eq!(ids(&[]), [other["run_id"].clone(), two["run_id"].clone(), one["run_id"].clone()]);
     assert_eq!(ids(&["--tenant-id", TENANT]), [two["run_id"].clone(), one["run_id"].clone()]);
     assert_eq!(ids(&["--limit", "1"]), [other["run_id"].clone()]);
-    assert_eq!((&one["run_no"], &two["run_no"], &other["run_no"]), (&json!(1), &json!(2), &json!(1)), "run numbers are the tenant's own");
+    assert_eq!(
+        (&one["run_no"], &two["run_no"], &other["run_no"]),
+        (&json!(1), &json!(2), &json!(1)),
+        "run numbers are the tenant's own"
+    );
     let missing = home.run(&["get-run", "nobody", "--json"]);
     assert_eq!((missing.code, missing.error_code().as_str()), (2, "run.not_found"));
     let foreign = home.run(&["get-run", &text(&one["run_id"]), "--tenant-id", "zen", "--json"]);
@@ -404,7 +479,10 @@ fn the_demo_ends_with_verified_and_then_tampered_with_the_place() {
     let home = Home::empty();
     let folder = home.path("demo");
     let demo = home.ok(&["demo", "--folder", &folder]);
-    assert_eq!((&demo["verify"], &demo["forged"]["verdict"], &demo["status"]), (&json!("VERIFIED"), &json!("TAMPERED"), &json!("succeeded")));
+    assert_eq!(
+        (&demo["verify"], &demo["forged"]["verdict"], &demo["status"]),
+        (&json!("VERIFIED"), &json!("TAMPERED"), &json!("succeeded"))
+    );
     let finding = &demo["forged"]["finding"];
     assert!(text(&finding["place"]).starts_with("aos_trace_steps.cost_microcents["), "{finding}");
     assert_ne!(finding["expected"], finding["got"]);
@@ -423,7 +501,13 @@ fn what_people_wrote_cannot_drive_the_terminal() {
     let home = Home::initialised();
     home.ok(&["create-agent", "--name", "evil \u{1b}[2J\u{202e}name", "--id", "evil", "--tenant-id", TENANT]);
     let goal = home.run(&["run", "--tenant-id", TENANT, "--agent-id", "evil", "--goal", "\u{1b}[2J\u{202e}goal"]);
-    for ran in [home.run(&["list-agents"]), home.run(&["list-runs"]), home.run(&["get-run", "\u{1b}[2J"]), home.run(&["legacy-root", "\u{1b}[2J"]), goal] {
+    for ran in [
+        home.run(&["list-agents"]),
+        home.run(&["list-runs"]),
+        home.run(&["get-run", "\u{1b}[2J"]),
+        home.run(&["legacy-root", "\u{1b}[2J"]),
+        goal,
+    ] {
         let all = format!("{}{}", ran.stdout, ran.stderr);
         assert!(!all.contains('\u{1b}') && !all.contains('\u{202e}'), "{all:?}");
     }
@@ -440,7 +524,9 @@ fn one_idempotency_key_makes_one_run_and_another_request_with_it_is_refused() {
     assert_eq!((code, again_code, &first["run_id"]), (0, 0, &again["run_id"]));
     assert_eq!(receiver.count("/once"), 1);
     let before = home.dump();
-    for (goal, more) in [("another goal", &[][..]), (&goal, &["--origin-system-id", "another"]), (&goal, &["--synthetic", "drill"])] {
+    for (goal, more) in
+        [("another goal", &[][..]), (&goal, &["--origin-system-id", "another"]), (&goal, &["--synthetic", "drill"])]
+    {
         let (code, answer) = home.run_goal(goal, &[&["--idempotency-key", "order-17"], more].concat());
         assert_eq!((code, &answer["error"]["code"]), (7, &json!("idempotency.reused")), "{goal} {more:?}");
     }
@@ -449,7 +535,8 @@ fn one_idempotency_key_makes_one_run_and_another_request_with_it_is_refused() {
     assert_eq!(home.dump(), before);
     home.ok(&["create-tenant", "--id", "zen"]);
     home.ok(&["create-agent", "--name", AGENT, "--tenant-id", "zen"]);
-    let other = home.ok(&["run", "--tenant-id", "zen", "--agent-id", AGENT, "--goal", "x", "--idempotency-key", "order-17"]);
+    let other =
+        home.ok(&["run", "--tenant-id", "zen", "--agent-id", AGENT, "--goal", "x", "--idempotency-key", "order-17"]);
     assert_ne!(other["run_id"], first["run_id"], "a key is the tenant's own");
 }
 
@@ -504,14 +591,24 @@ fn a_held_run_is_resolved_and_another_cancelled_through_a_running_worker() {
     let (code, one) = home.run_plan(step.clone(), &[]);
     assert_eq!((code, &one["status"]), (5, &json!("waiting")));
     home.ok(&["resolve", &text(&one["run_id"]), "pay", "done", "--reason", "the receiver says so"]);
-    eventually("the worker goes on", || (home.ok(&["get-run", &text(&one["run_id"])])["status"] == "succeeded").then_some(()));
+    eventually("the worker goes on", || {
+        (home.ok(&["get-run", &text(&one["run_id"])])["status"] == "succeeded").then_some(())
+    });
     let (code, proof) = home.proof(&one);
     assert_eq!((code, &proof["resolved"]), (0, &json!(1)));
-    assert!(proof["does_not_show"].to_string().contains("1 outcomes that a person attested"), "{:#}", proof["does_not_show"]);
+    assert!(
+        proof["does_not_show"].to_string().contains("1 outcomes that a person attested"),
+        "{:#}",
+        proof["does_not_show"]
+    );
     let two = home.run_plan(step, &[]).1;
     home.ok(&["cancel", &text(&two["run_id"]), "--reason", "give up"]);
     let (code, proof) = home.proof(&two);
-    assert_eq!((code, &proof["verdict"], &proof["run_status"]), (13, &json!("INCOMPLETE"), &json!("cancelled")), "nobody knows whether it took effect");
+    assert_eq!(
+        (code, &proof["verdict"], &proof["run_status"]),
+        (13, &json!("INCOMPLETE"), &json!("cancelled")),
+        "nobody knows whether it took effect"
+    );
     let step = &home.ok(&["get-run", &text(&two["run_id"])])["steps"][0];
     assert_eq!(step["status"], "unknown");
 }
@@ -531,7 +628,9 @@ fn gated() -> (Receiver, mpsc::Sender<()>) {
 fn a_run_under_way_is_cancelled_from_another_process() {
     for (method, verdict, step) in [("GET", 0, "failure"), ("POST", 13, "unknown")] {
         let (home, (receiver, _open)) = (Home::initialised(), gated());
-        let plan = home.plan(json!([{ "id": "slow", "skill": "http_call", "with": { "url": receiver.url("slow"), "method": method } }]));
+        let plan = home.plan(
+            json!([{ "id": "slow", "skill": "http_call", "with": { "url": receiver.url("slow"), "method": method } }]),
+        );
         let mut first = home.command(&["run", "--tenant-id", TENANT, "--agent-id", AGENT, "--plan", &plan, "--json"]);
         let child = first.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         eventually("the call is under way", || (receiver.count("/slow") == 1).then_some(()));
@@ -544,7 +643,8 @@ fn a_run_under_way_is_cancelled_from_another_process() {
         assert_eq!((output.status.code(), &run["status"]), (Some(6), &json!("cancelled")), "{method}: {run:#}");
         assert_eq!(run["steps"][0]["status"], step, "{method}");
         assert_eq!(home.proof(&run).0, verdict, "{method}");
-        let events = home.sql("SELECT count(*) FROM transitions WHERE instr(events, '\"kind\":\"run.cancel_requested\"') > 0");
+        let events =
+            home.sql("SELECT count(*) FROM transitions WHERE instr(events, '\"kind\":\"run.cancel_requested\"') > 0");
         assert_eq!(events, [["1"]]);
     }
 }
@@ -553,16 +653,23 @@ fn a_run_under_way_is_cancelled_from_another_process() {
 fn a_run_asked_for_while_another_is_under_way_is_finished_by_whoever_is_left() {
     let (home, (receiver, open)) = (Home::initialised(), gated());
     let plan = home.plan(json!([{ "id": "slow", "skill": "http_call", "with": { "url": receiver.url("slow") } }]));
-    let start = |arguments: &[&str]| home.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let start =
+        |arguments: &[&str]| home.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let first = start(&["run", "--tenant-id", TENANT, "--agent-id", AGENT, "--plan", &plan, "--json"]);
     eventually("the call is under way", || (receiver.count("/slow") == 1).then_some(()));
     let second = start(&["run", "--tenant-id", TENANT, "--agent-id", AGENT, "--goal", "say hello", "--json"]);
-    eventually("the second run is queued", || (home.ok(&["list-runs"])["runs"].as_array().unwrap().len() == 2).then_some(()));
+    eventually("the second run is queued", || {
+        (home.ok(&["list-runs"])["runs"].as_array().unwrap().len() == 2).then_some(())
+    });
     open.send(()).unwrap();
     for child in [first, second] {
         let output = child.wait_with_output().unwrap();
         let run: Value = serde_json::from_slice(&output.stdout).unwrap();
-        assert_eq!((output.status.code(), &run["status"], &run["proof"]["verdict"]), (Some(0), &json!("succeeded"), &json!("VERIFIED")), "{run:#}");
+        assert_eq!(
+            (output.status.code(), &run["status"], &run["proof"]["verdict"]),
+            (Some(0), &json!("succeeded"), &json!("VERIFIED")),
+            "{run:#}"
+        );
     }
 }
 

@@ -121,7 +121,8 @@ fn kill_one(home: &Path, round: u32, receiver: &Receiver) {
         std::thread::sleep(Duration::from_millis(u64::from(round * 37 % 110) + 12));
     } else {
         let started = Instant::now();
-        let waits = || receiver.unsafe_effects.load(Ordering::SeqCst) == before && started.elapsed() < Duration::from_secs(3);
+        let waits =
+            || receiver.unsafe_effects.load(Ordering::SeqCst) == before && started.elapsed() < Duration::from_secs(3);
         while waits() && worker.try_wait().unwrap().is_none() {
             std::thread::sleep(Duration::from_micros(200));
         }

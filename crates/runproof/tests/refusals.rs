@@ -80,7 +80,19 @@ fn ids_that_are_none_are_refused() {
         refused(&home, &run(&["--goal", "g", "--synthetic", bad]), "request.refused");
     }
     refused(&home, &["create-agent", "--name", "legacy-unknown", "--tenant-id", TENANT], "request.id");
-    refused(&home, &["create-agent", "--name", "Bearer eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJlLXNpZ25hdHVyZQ", "--id", "x", "--tenant-id", TENANT], "name.literal_secret");
+    refused(
+        &home,
+        &[
+            "create-agent",
+            "--name",
+            "Bearer eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJlLXNpZ25hdHVyZQ",
+            "--id",
+            "x",
+            "--tenant-id",
+            TENANT,
+        ],
+        "name.literal_secret",
+    );
 }
 
 #[test]
@@ -91,7 +103,10 @@ fn a_blank_or_legacy_origin_is_refused() {
         assert_eq!(error["findings"][0]["code"], "request.origin", "{error:#}");
     }
     let error = refused(&home, &run(&["--goal", "g", "--origin-system-id", "legacy-migration"]), "request.refused");
-    assert_eq!(error["findings"][0]["message"], "origin_system_id cannot be 'legacy-migration' for new runs (use real system identifier)");
+    assert_eq!(
+        error["findings"][0]["message"],
+        "origin_system_id cannot be 'legacy-migration' for new runs (use real system identifier)"
+    );
 }
 
 // Goals ---------------------------------------------------------------------------------------------------------------
@@ -101,7 +116,10 @@ fn a_blank_goal_a_huge_one_and_one_with_a_secret_are_refused() {
     let home = Home::initialised();
     let code = |goal: &str| {
         let error = refused(&home, &run(&["--goal", goal]), "request.refused");
-        assert!(!error.to_string().contains("AKIAIOSFODNN7EXAMPLE") && !error.to_string().contains("hunter2hunter2"), "{error:#}");
+        assert!(
+            !error.to_string().contains("AKIAIOSFODNN7EXAMPLE") && !error.to_string().contains("hunter2hunter2"),
+            "{error:#}"
+        );
         text(&error["findings"][0]["code"])
     };
     assert_eq!(code(""), "request.goal");
@@ -118,10 +136,17 @@ fn a_goal_from_which_the_stub_can_make_no_plan_fails_sealed_and_provable() {
     let home = Home::initialised();
     for goal in ["fetch http:// please", "fetch https://example.com/{{goal}}"] {
         let (code, run) = home.run_goal(goal, &[]);
-        assert_eq!((code, &run["status"], &run["termination_reason"]), (3, &json!("failed"), &json!("planner_failed")), "{goal}: {run:#}");
+        assert_eq!(
+            (code, &run["status"], &run["termination_reason"]),
+            (3, &json!("failed"), &json!("planner_failed")),
+            "{goal}: {run:#}"
+        );
         assert_eq!((&run["plan_stored"], run["error"].is_string()), (&json!(false), true));
         let (code, proof) = home.proof(&run);
-        assert_eq!((code, &proof["verdict"], &proof["chain_length"], &proof["run_reason"]), (0, &json!("VERIFIED"), &json!(0), &json!("planner_failed")));
+        assert_eq!(
+            (code, &proof["verdict"], &proof["chain_length"], &proof["run_reason"]),
+            (0, &json!("VERIFIED"), &json!(0), &json!("planner_failed"))
+        );
     }
 }
 
@@ -183,7 +208,10 @@ fn what_the_plan_schema_does_not_support_yet_is_refused_with_its_path() {
     }
     let mut step = good_step();
     step["retry"] = json!({ "max_attempts": 2, "jitter": "full" });
-    assert_eq!(findings(&home, &with_steps(json!([step]))), [("plan.unsupported".to_owned(), "$.steps[0].retry.jitter".to_owned())]);
+    assert_eq!(
+        findings(&home, &with_steps(json!([step]))),
+        [("plan.unsupported".to_owned(), "$.steps[0].retry.jitter".to_owned())]
+    );
 }
 
 #[test]
@@ -191,10 +219,21 @@ fn a_literal_secret_in_a_plan_is_refused_and_not_repeated() {
     let home = Home::initialised();
     let call = |with: Value| with_steps(json!([{ "id": "a", "skill": "http_call", "with": with }]));
     for (plan, path) in [
-        (call(json!({ "url": "https://example.com", "headers": { "authorization": "Bearer abcdefghijklmnop0123" } })), "$.steps[0].with.headers.authorization"),
+        (
+            call(
+                json!({ "url": "https://example.com", "headers": { "authorization": "Bearer abcdefghijklmnop0123" } }),
+            ),
+            "$.steps[0].with.headers.authorization",
+        ),
         (call(json!({ "url": "https://joe:hunter2hunter2@example.com/" })), "$.steps[0].with.url"),
-        (call(json!({ "url": "https://example.com", "method": "POST", "body": { "password": "hunter2hunter2" } })), "$.steps[0].with.body.password"),
-        (call(json!({ "url": "https://example.com", "method": "POST", "text": "key AKIAIOSFODNN7EXAMPLE" })), "$.steps[0].with.text"),
+        (
+            call(json!({ "url": "https://example.com", "method": "POST", "body": { "password": "hunter2hunter2" } })),
+            "$.steps[0].with.body.password",
+        ),
+        (
+            call(json!({ "url": "https://example.com", "method": "POST", "text": "key AKIAIOSFODNN7EXAMPLE" })),
+            "$.steps[0].with.text",
+        ),
     ] {
         let found = findings(&home, &plan);
         assert!(found.contains(&("plan.literal_secret".to_owned(), path.to_owned())), "{path}: {found:?}");
@@ -219,7 +258,10 @@ fn plans_that_are_no_json_or_beyond_the_limits_are_refused() {
         ("cut", with_steps(json!([good_step()]))[..40].to_owned()),
         ("two values", format!("{0}{0}", with_steps(json!([good_step()])))),
         ("member twice", r#"{"schema":"runproof.plan/v1","schema":"runproof.plan/v1","steps":[]}"#.to_owned()),
-        ("member twice within", r#"{"schema":"runproof.plan/v1","steps":[{"id":"a","skill":"x","with":{"k":1,"k":2}}]}"#.to_owned()),
+        (
+            "member twice within",
+            r#"{"schema":"runproof.plan/v1","steps":[{"id":"a","skill":"x","with":{"k":1,"k":2}}]}"#.to_owned(),
+        ),
         ("very deep", deep(5_000)),
         ("huge", with_steps(json!([{ "id": "a", "skill": "x", "with": { "text": "y".repeat(4 * 1024 * 1024) } }]))),
     ] {
@@ -233,7 +275,9 @@ fn plans_that_are_no_json_or_beyond_the_limits_are_refused() {
     assert_eq!(findings(&home, &large)[0].0, "plan.limit");
     let many: Vec<Value> = (0..257).map(|n| json!({ "id": format!("s{n}"), "skill": "x" })).collect();
     assert_eq!(findings(&home, &with_steps(json!(many))), [("plan.limit".to_owned(), "$.steps".to_owned())]);
-    for (what, payload) in [("NUL", json!("a\u{0}b")), ("fraction", json!(1.5)), ("beyond 2^53", json!(9_007_199_254_740_993_u64))] {
+    for (what, payload) in
+        [("NUL", json!("a\u{0}b")), ("fraction", json!(1.5)), ("beyond 2^53", json!(9_007_199_254_740_993_u64))]
+    {
         let mut step = good_step();
         step["with"]["payload"] = payload;
         assert_eq!(findings(&home, &with_steps(json!([step]))), [("plan.value".to_owned(), "$".to_owned())], "{what}");
@@ -241,7 +285,10 @@ fn plans_that_are_no_json_or_beyond_the_limits_are_refused() {
     assert_eq!(findings(&home, &deep(100))[0].0, "plan.value");
     assert_eq!(findings(&home, &with_steps(json!([])))[0].0, "plan.no_steps");
     assert_eq!(findings(&home, "[]")[0], ("plan.type".to_owned(), "$".to_owned()));
-    assert_eq!(findings(&home, "{}").iter().map(|(_, path)| path.as_str()).collect::<Vec<_>>(), ["$.schema", "$.steps"]);
+    assert_eq!(
+        findings(&home, "{}").iter().map(|(_, path)| path.as_str()).collect::<Vec<_>>(),
+        ["$.schema", "$.steps"]
+    );
 }
 
 #[test]
@@ -255,7 +302,10 @@ fn a_plan_at_the_limits_runs() {
         })
         .collect();
     let (code, run) = home.run_plan(json!(many), &[]);
-    assert_eq!((code, run["steps"].as_array().map(Vec::len), &run["proof"]["verdict"]), (0, Some(256), &json!("VERIFIED")));
+    assert_eq!(
+        (code, run["steps"].as_array().map(Vec::len), &run["proof"]["verdict"]),
+        (0, Some(256), &json!("VERIFIED"))
+    );
 }
 
 #[test]
@@ -281,7 +331,8 @@ fn a_consistency_proof_that_cannot_be_given_is_not_left_out_in_silence() {
     let home = Home::initialised();
     let id = text(&home.run_goal("say hello", &[]).1["run_id"]);
     let path = home.path("x.runproof");
-    let error = refused(&home, &["proof", &id, "--tenant-id", TENANT, "--bundle", &path, "--since", "999999"], "bundle.since");
+    let error =
+        refused(&home, &["proof", &id, "--tenant-id", TENANT, "--bundle", &path, "--since", "999999"], "bundle.since");
     assert!(text(&error["message"]).contains("999999"), "{error}");
     assert!(!std::path::Path::new(&path).exists());
 }
@@ -304,7 +355,11 @@ fn cancel_and_resolve_are_refused_where_there_is_nothing_to_cancel_or_resolve() 
     for (run, step) in [(&queued, "note"), (&held, "other"), (&held, "")] {
         refused(&home, &["resolve", run, step, "done", "--reason", "r"], "run.not_waiting");
     }
-    for arguments in [&["cancel", "nobody"][..], &["resolve", "nobody", "s", "done", "--reason", "r"], &["cancel", &held, "--tenant-id", "zen"]] {
+    for arguments in [
+        &["cancel", "nobody"][..],
+        &["resolve", "nobody", "s", "done", "--reason", "r"],
+        &["cancel", &held, "--tenant-id", "zen"],
+    ] {
         let ran = home.run(&[arguments, &["--json"]].concat());
         assert_eq!((ran.code, ran.error_code().as_str()), (2, "run.not_found"), "{arguments:?}");
     }
@@ -315,7 +370,11 @@ fn cancel_and_resolve_are_refused_where_there_is_nothing_to_cancel_or_resolve() 
     home.ok(&["resolve", &held, "pay", "not-done", "--reason", "the receiver has nothing"]);
     home.ok(&["worker", "--drain"]);
     let run = home.ok(&["get-run", &held]);
-    assert_eq!((&run["status"], &run["steps"][0]["outcome_category"]), (&json!("failed"), &json!("resolved")), "{run:#}");
+    assert_eq!(
+        (&run["status"], &run["steps"][0]["outcome_category"]),
+        (&json!("failed"), &json!("resolved")),
+        "{run:#}"
+    );
     assert_eq!(home.proof(&run).0, 0);
 }
 

@@ -11,7 +11,9 @@ use crate::support::{AGENT, Answer, Home, Receiver, TENANT, ran, text};
 const SECRET: &str = "s3cr3t+/\"quoted\\%41&=Zz09 tail";
 
 fn percent(text: &str) -> String {
-    text.bytes().map(|byte| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+    text.bytes()
+        .map(|byte| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
 }
 
 /// The secret in every form in which it must not be found.
@@ -55,8 +57,17 @@ fn parrot(status: u16) -> Receiver {
             "raw": got, "forms": forms(&got), "headers": seen.headers, "body": seen.body, "path": seen.path,
             "nested": [{ "deep": format!("before {got} after") }], got.clone(): "as a name",
         });
-        let headers = [("content-type", "application/json".to_owned()), ("x-request-id", got.clone()), ("etag", BASE64.encode(got.as_bytes())), ("retry-after", "0".to_owned())];
-        Some(Answer { status, headers: headers.map(|(name, value)| (name.to_owned(), value)).to_vec(), body: body.to_string() })
+        let headers = [
+            ("content-type", "application/json".to_owned()),
+            ("x-request-id", got.clone()),
+            ("etag", BASE64.encode(got.as_bytes())),
+            ("retry-after", "0".to_owned()),
+        ];
+        Some(Answer {
+            status,
+            headers: headers.map(|(name, value)| (name.to_owned(), value)).to_vec(),
+            body: body.to_string(),
+        })
     })
 }
 
@@ -88,7 +99,9 @@ fn check_nowhere(home: &Home, outputs: &[&str]) {
 fn a_secret_that_the_target_echoes_back_in_every_form_is_nowhere_on_disk_or_in_print() {
     for status in [200, 503, 418] {
         let receiver = parrot(status);
-        let home = Home::initialised().with("RUNPROOF_SECRET_API_TOKEN", SECRET).with("RUNPROOF_SECRET_SHORT_TOKEN", "tok-0123456789abcdef");
+        let home = Home::initialised()
+            .with("RUNPROOF_SECRET_API_TOKEN", SECRET)
+            .with("RUNPROOF_SECRET_SHORT_TOKEN", "tok-0123456789abcdef");
         let plan = home.plan(steps(&receiver));
         let arguments = ["run", "--tenant-id", TENANT, "--agent-id", AGENT, "--plan", &plan, "-v"];
         let page = home.run(&arguments);
@@ -104,8 +117,15 @@ fn a_secret_that_the_target_echoes_back_in_every_form_is_nowhere_on_disk_or_in_p
         assert_eq!(write.headers["x-api-key"], SECRET, "the receiver got it");
         assert_eq!(write.headers["authorization"], "Bearer tok-0123456789abcdef");
         assert_eq!(serde_json::from_str::<Value>(&write.body).unwrap()["list"][0], format!("x {SECRET} y"));
-        assert!(seen.iter().any(|seen| seen.path == "/read?key=tok-0123456789abcdef"), "in the URL too: {:?}", seen[0].path);
-        let texts: Vec<&str> = [&page, &object, &proof, &shown].iter().flat_map(|ran| [ran.stdout.as_str(), ran.stderr.as_str()]).collect();
+        assert!(
+            seen.iter().any(|seen| seen.path == "/read?key=tok-0123456789abcdef"),
+            "in the URL too: {:?}",
+            seen[0].path
+        );
+        let texts: Vec<&str> = [&page, &object, &proof, &shown]
+            .iter()
+            .flat_map(|ran| [ran.stdout.as_str(), ran.stderr.as_str()])
+            .collect();
         check_nowhere(&home, &texts);
     }
 }
@@ -116,9 +136,12 @@ fn a_secret_is_nowhere_when_the_process_is_killed_in_the_middle() {
         std::thread::park(); // never answers: the attempt stays open until the process is gone
         None
     });
-    let home = Home::initialised().with("RUNPROOF_SECRET_API_TOKEN", SECRET).with("RUNPROOF_SECRET_SHORT_TOKEN", "tok-0123456789abcdef");
+    let home = Home::initialised()
+        .with("RUNPROOF_SECRET_API_TOKEN", SECRET)
+        .with("RUNPROOF_SECRET_SHORT_TOKEN", "tok-0123456789abcdef");
     let plan = home.plan(steps(&receiver));
-    let mut child = home.command(&["run", "--tenant-id", TENANT, "--agent-id", AGENT, "--plan", &plan]).spawn().unwrap();
+    let mut child =
+        home.command(&["run", "--tenant-id", TENANT, "--agent-id", AGENT, "--plan", &plan]).spawn().unwrap();
     crate::support::eventually("the call is under way", || (!receiver.seen().is_empty()).then_some(()));
     child.kill().unwrap();
     child.wait().unwrap();
@@ -132,7 +155,9 @@ fn a_secret_that_is_not_set_or_too_short_fails_the_step_without_a_call() {
     for (value, code) in [(None, "secret.missing"), (Some("abc"), "secret.short")] {
         let home = Home::initialised();
         let home = match value {
-            Some(value) => home.with("RUNPROOF_SECRET_API_TOKEN", value).with("RUNPROOF_SECRET_SHORT_TOKEN", "tok-0123456789abcdef"),
+            Some(value) => home
+                .with("RUNPROOF_SECRET_API_TOKEN", value)
+                .with("RUNPROOF_SECRET_SHORT_TOKEN", "tok-0123456789abcdef"),
             None => home,
         };
         let step = json!([{ "id": "a", "skill": "http_call", "with": { "url": receiver.url("x"), "headers": { "x-api-key": "secret://API_TOKEN" } } }]);
@@ -145,7 +170,10 @@ fn a_secret_that_is_not_set_or_too_short_fails_the_step_without_a_call() {
 #[test]
 fn private_values_in_goals_and_outcomes_are_redacted_before_they_are_stored() {
     let receiver = Receiver::start(|_, _| {
-        Some(Answer::json(200, &json!({ "from": "jane.doe@example.com", "card": "4111 1111 1111 1111", "password": "hunter2hunter2", "id": 7 })))
+        Some(Answer::json(
+            200,
+            &json!({ "from": "jane.doe@example.com", "card": "4111 1111 1111 1111", "password": "hunter2hunter2", "id": 7 }),
+        ))
     });
     let home = Home::initialised();
     let step = json!([

@@ -10,13 +10,13 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use rusqlite::Connection;
-use rusqlite::types::Value as Cell;
 use runproof_engine::replay;
 use runproof_proof::bundle::Bundle;
 use runproof_proof::report::Report;
 use runproof_proof::trust::Trust;
 use runproof_proof::verify;
+use rusqlite::Connection;
+use rusqlite::types::Value as Cell;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -59,7 +59,9 @@ impl Home {
     /// A folder in which nothing was made yet.
     pub(crate) fn empty() -> Self {
         let mut variables = BTreeMap::new();
-        for (name, value) in [("RUNPROOF_EGRESS_ALLOW", "127.0.0.1"), ("RUNPROOF_TEST_SKILLS", "true"), ("USER", "tester")] {
+        for (name, value) in
+            [("RUNPROOF_EGRESS_ALLOW", "127.0.0.1"), ("RUNPROOF_TEST_SKILLS", "true"), ("USER", "tester")]
+        {
             variables.insert(name.to_owned(), value.to_owned());
         }
         Self { folder: TempDir::new().unwrap(), variables }
@@ -212,7 +214,8 @@ pub(crate) fn sample_steps() -> Value {
 
 /// Runs a program to its end.
 pub(crate) fn ran(command: &mut Command) -> Ran {
-    let output = command.output().unwrap_or_else(|error| panic!("cannot start {command:?}: {error} (scripts/test installs it)"));
+    let output =
+        command.output().unwrap_or_else(|error| panic!("cannot start {command:?}: {error} (scripts/test installs it)"));
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     Ran { code: output.status.code().unwrap_or(-1), stdout: text(output.stdout), stderr: text(output.stderr) }
 }
@@ -229,7 +232,9 @@ fn dump(connection: &Connection) -> String {
     for table in tables(connection) {
         let mut statement = connection.prepare(&format!("SELECT * FROM {table}")).unwrap();
         let width = statement.column_count();
-        let rows = statement.query_map([], |row| (0..width).map(|index| row.get::<_, Cell>(index)).collect::<Result<Vec<_>, _>>()).unwrap();
+        let rows = statement
+            .query_map([], |row| (0..width).map(|index| row.get::<_, Cell>(index)).collect::<Result<Vec<_>, _>>())
+            .unwrap();
         let mut lines: Vec<String> = rows.map(|row| format!("{:?}", row.unwrap())).collect();
         lines.sort();
         writeln!(out, "{table} {}\n{}", lines.len(), lines.join("\n")).unwrap();
@@ -284,7 +289,11 @@ pub(crate) struct Answer {
 
 impl Answer {
     pub(crate) fn json(status: u16, body: &Value) -> Self {
-        Self { status, headers: vec![("content-type".to_owned(), "application/json".to_owned())], body: body.to_string() }
+        Self {
+            status,
+            headers: vec![("content-type".to_owned(), "application/json".to_owned())],
+            body: body.to_string(),
+        }
     }
 }
 
@@ -315,10 +324,13 @@ impl Receiver {
     pub(crate) fn standard() -> Self {
         Self::start(|seen, before| {
             let mut parts = seen.path.split(['/', '?']).skip(1);
-            let (word, number) = (parts.next().unwrap_or_default(), parts.next().and_then(|part| part.parse::<usize>().ok()));
+            let (word, number) =
+                (parts.next().unwrap_or_default(), parts.next().and_then(|part| part.parse::<usize>().ok()));
             match (word, number) {
                 ("fail", Some(first)) if before < first => Some(Answer::json(503, &json!({ "error": "busy" }))),
-                ("status", Some(status)) => Some(Answer::json(u16::try_from(status).unwrap(), &json!({ "status": status }))),
+                ("status", Some(status)) => {
+                    Some(Answer::json(u16::try_from(status).unwrap(), &json!({ "status": status })))
+                }
                 ("lost", _) => None,
                 ("echo", _) => Some(Answer::json(200, &json!({ "body": seen.body, "headers": seen.headers }))),
                 _ => Some(Answer::json(200, &json!({ "n": before + 1, "id": "r-1" }))),
@@ -340,7 +352,11 @@ impl Receiver {
     }
 }
 
-fn serve(stream: TcpStream, kept: &Mutex<Vec<Seen>>, answer: &(dyn Fn(&Seen, usize) -> Option<Answer> + Send + Sync)) -> Option<()> {
+fn serve(
+    stream: TcpStream,
+    kept: &Mutex<Vec<Seen>>,
+    answer: &(dyn Fn(&Seen, usize) -> Option<Answer> + Send + Sync),
+) -> Option<()> {
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
     reader.read_line(&mut line).ok()?;

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use runproof_proof::event::{
-    AttemptOutcome, EndReason, EndStatus, ErrorCategory, Resolution, RunSealed, StepIntended, StepSettled, StepStatus, Then, Totals,
+    AttemptOutcome, EndReason, EndStatus, ErrorCategory, Resolution, RunSealed, StepIntended, StepSettled, StepStatus,
+    Then, Totals,
 };
 use runproof_proof::hash::tagged;
 use serde_json::Value;
@@ -93,7 +94,9 @@ fn settled_status(draft: &Draft, on_unknown: Option<OnUnknown>) -> StepStatus {
     let Some(current) = &draft.run.current else { return StepStatus::Unknown };
     match (current.outcome(), current.resolution) {
         (Some(AttemptOutcome::Done), _) | (_, Some(Resolution::Done)) => StepStatus::Success,
-        (Some(AttemptOutcome::Failed | AttemptOutcome::NotDone), _) | (_, Some(Resolution::NotDone)) => StepStatus::Failure,
+        (Some(AttemptOutcome::Failed | AttemptOutcome::NotDone), _) | (_, Some(Resolution::NotDone)) => {
+            StepStatus::Failure
+        }
         (Some(AttemptOutcome::Unknown), None) if on_unknown == Some(OnUnknown::AssumeDone) => StepStatus::Success,
         (Some(AttemptOutcome::Unknown), None) => StepStatus::Failure,
         (None, None) => StepStatus::Unknown,
@@ -177,9 +180,11 @@ fn intend(
     facts: &dyn Facts,
 ) -> Result<Option<Next>, Refusal> {
     let Some((step, skill, with)) = plan.call(index, fallback) else {
-        return seal(draft, EndStatus::Failed, EndReason::StepFailed, Some("the plan has no such step".to_owned())).map(Some);
+        return seal(draft, EndStatus::Failed, EndReason::StepFailed, Some("the plan has no such step".to_owned()))
+            .map(Some);
     };
-    let refuse = |draft: &mut Draft, category, code, error| give_up(draft, step, skill, index, fallback, category, code, error);
+    let refuse =
+        |draft: &mut Draft, category, code, error| give_up(draft, step, skill, index, fallback, category, code, error);
     let params = match reference::resolve(with, &|root| lookup(&draft.run, root)) {
         Ok(params) => params,
         Err(error) => {
@@ -317,7 +322,12 @@ pub(crate) fn idempotency_key(tenant: &str, run_id: &str, step_id: &str, item: O
 }
 
 /// Writes the last event of the run.
-pub(super) fn seal(draft: &mut Draft, status: EndStatus, reason: EndReason, error: Option<String>) -> Result<Next, Refusal> {
+pub(super) fn seal(
+    draft: &mut Draft,
+    status: EndStatus,
+    reason: EndReason,
+    error: Option<String>,
+) -> Result<Next, Refusal> {
     let run = &draft.run;
     let error = error.map(Value::String);
     let (event_count, run_root, step_count) = (run.next_seq, run.frontier.root(), run.steps.len() as u64);

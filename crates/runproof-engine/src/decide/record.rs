@@ -94,7 +94,8 @@ pub(crate) fn record(draft: &mut Draft, outcome: Outcome) -> Result<(), Refusal>
     let retry = step.map(|step| step.retry).unwrap_or_default();
     let on_unknown = step.map_or(OnUnknown::Hold, |step| step.on_unknown);
     let (then, retry_at) = follow(current, &outcome, retry, on_unknown, draft.at);
-    let (attempt, item, step_id) = (current.intent.attempt, current.intent.item.clone(), current.intent.step_id.clone());
+    let (attempt, item, step_id) =
+        (current.intent.attempt, current.intent.item.clone(), current.intent.step_id.clone());
     let error = outcome.error.map(Value::String);
     draft.push(|c| {
         Ok(StepReturned {

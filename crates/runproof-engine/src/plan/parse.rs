@@ -8,9 +8,20 @@ use crate::reference::{self, Root};
 use runproof_proof::canonical;
 
 /// Fields of later versions, which are refused by name so that nobody thinks they work.
-const LATER_PLAN: &[&str] = &["inputs", "outputs", "timeout_ms", "budget", "context", "default_retry_policy", "default_on_error"];
+const LATER_PLAN: &[&str] =
+    &["inputs", "outputs", "timeout_ms", "budget", "context", "default_retry_policy", "default_on_error"];
 const LATER_STEP: &[&str] = &[
-    "needs", "depends_on", "when", "condition", "foreach", "repeat", "output_key", "approval", "budget", "compensate", "output_schema",
+    "needs",
+    "depends_on",
+    "when",
+    "condition",
+    "foreach",
+    "repeat",
+    "output_key",
+    "approval",
+    "budget",
+    "compensate",
+    "output_schema",
 ];
 
 /// Reads a plan.
@@ -31,25 +42,50 @@ struct Reader {
 }
 
 impl Reader {
-    fn find(&mut self, code: &'static str, path: impl Into<String>, message: impl Into<String>, hint: impl Into<String>) {
+    fn find(
+        &mut self,
+        code: &'static str,
+        path: impl Into<String>,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
         self.findings.push(PlanFinding { code, path: path.into(), message: message.into(), hint: hint.into() });
     }
 
     fn plan(&mut self, value: &Value) -> Option<Plan> {
         let Some(members) = value.as_object() else {
-            self.find("plan.type", "$", "a plan is a JSON object", format!("begin with {{\"schema\": \"{SCHEMA}\", \"steps\": […]}}"));
+            self.find(
+                "plan.type",
+                "$",
+                "a plan is a JSON object",
+                format!("begin with {{\"schema\": \"{SCHEMA}\", \"steps\": […]}}"),
+            );
             return None;
         };
         match canonical::to_bytes(value) {
-            Err(error) => self.find("plan.value", "$", format!("the plan cannot be recorded: {}", error.problem), "write numbers with a fraction as strings"),
-            Ok(bytes) if bytes.len() > MAX_PLAN => self.find("plan.limit", "$", format!("the plan has {} bytes, at most {MAX_PLAN} are allowed", bytes.len()), "pass large data by reference"),
+            Err(error) => self.find(
+                "plan.value",
+                "$",
+                format!("the plan cannot be recorded: {}", error.problem),
+                "write numbers with a fraction as strings",
+            ),
+            Ok(bytes) if bytes.len() > MAX_PLAN => self.find(
+                "plan.limit",
+                "$",
+                format!("the plan has {} bytes, at most {MAX_PLAN} are allowed", bytes.len()),
+                "pass large data by reference",
+            ),
             Ok(_) => {}
         }
         self.fields(members, "$", &["schema", "name", "description", "steps"], LATER_PLAN);
         match members.get("schema").map(Value::as_str) {
             Some(Some(SCHEMA)) => {}
-            Some(_) => self.find("plan.schema", "$.schema", "unknown plan schema", format!("this version reads `{SCHEMA}`")),
-            None => self.find("plan.missing", "$.schema", "`schema` is missing", format!("add \"schema\": \"{SCHEMA}\"")),
+            Some(_) => {
+                self.find("plan.schema", "$.schema", "unknown plan schema", format!("this version reads `{SCHEMA}`"));
+            }
+            None => {
+                self.find("plan.missing", "$.schema", "`schema` is missing", format!("add \"schema\": \"{SCHEMA}\""));
+            }
         }
         for name in ["name", "description"] {
             if members.get(name).is_some_and(|value| !value.is_string()) {
@@ -57,10 +93,20 @@ impl Reader {
             }
         }
         for secret in redact::literal_secrets(value) {
-            self.find("plan.literal_secret", secret.path, format!("a literal {}", secret.kind), "use secret://NAME and set RUNPROOF_SECRET_NAME where the worker runs");
+            self.find(
+                "plan.literal_secret",
+                secret.path,
+                format!("a literal {}", secret.kind),
+                "use secret://NAME and set RUNPROOF_SECRET_NAME where the worker runs",
+            );
         }
         if let Err(error) = redact::secret_names(value) {
-            self.find("plan.secret_reference", "$", error.to_string(), "secret://NAME with NAME in capitals, digits and underscores");
+            self.find(
+                "plan.secret_reference",
+                "$",
+                error.to_string(),
+                "secret://NAME with NAME in capitals, digits and underscores",
+            );
         }
         let steps = self.steps(members.get("steps").and_then(Value::as_array), members)?;
         Some(Plan { steps })
@@ -76,7 +122,12 @@ impl Reader {
             self.find("plan.no_steps", "$.steps", "a plan needs at least one step", "");
         }
         if steps.len() > MAX_STEPS {
-            self.find("plan.limit", "$.steps", format!("{} steps, at most {MAX_STEPS} are allowed", steps.len()), "split the plan");
+            self.find(
+                "plan.limit",
+                "$.steps",
+                format!("{} steps, at most {MAX_STEPS} are allowed", steps.len()),
+                "split the plan",
+            );
             return None;
         }
         let mut out: Vec<Step> = Vec::new();
@@ -84,7 +135,12 @@ impl Reader {
             let path = format!("$.steps[{index}]");
             let Some(step) = self.step(step, &path) else { continue };
             if out.iter().any(|earlier| earlier.id == step.id) {
-                self.find("plan.duplicate_id", format!("{path}.id"), format!("step id `{}` is used twice", step.id), "ids name steps in references and proofs");
+                self.find(
+                    "plan.duplicate_id",
+                    format!("{path}.id"),
+                    format!("step id `{}` is used twice", step.id),
+                    "ids name steps in references and proofs",
+                );
             }
             let earlier: Vec<&str> = out.iter().map(|step| step.id.as_str()).collect();
             self.references(&step.with, &earlier, &format!("{path}.with"));
@@ -99,14 +155,26 @@ impl Reader {
     fn references(&mut self, with: &Value, earlier: &[&str], path: &str) {
         let found = match reference::references(with) {
             Ok(found) => found,
-            Err(error) => return self.find("plan.reference", path, error.to_string(), "references look like {{steps.fetch.output.id}}"),
+            Err(error) => {
+                return self.find(
+                    "plan.reference",
+                    path,
+                    error.to_string(),
+                    "references look like {{steps.fetch.output.id}}",
+                );
+            }
         };
         for (place, reference) in found {
             if let Root::Step(id) = &reference.root
                 && !earlier.contains(&id.as_str())
             {
                 let place = format!("{path}{}", place.strip_prefix('$').unwrap_or(&place));
-                self.find("plan.reference", place, format!("`{id}` is not an earlier step"), "a step can only use what came before it");
+                self.find(
+                    "plan.reference",
+                    place,
+                    format!("`{id}` is not an earlier step"),
+                    "a step can only use what came before it",
+                );
             }
         }
     }
@@ -122,7 +190,12 @@ impl Reader {
         if let Some(id) = &id
             && !runproof_proof::event::is_id(id)
         {
-            self.find("plan.id", format!("{path}.id"), format!("`{id}` is not an id"), "1 to 64 of A-Z a-z 0-9 _ . : -");
+            self.find(
+                "plan.id",
+                format!("{path}.id"),
+                format!("`{id}` is not an id"),
+                "1 to 64 of A-Z a-z 0-9 _ . : -",
+            );
         }
         let skill = self.text(members, path, "skill");
         let with = self.with(members.get("with"), &format!("{path}.with"));
@@ -132,7 +205,12 @@ impl Reader {
         let on_unknown = match members.get("on_unknown") {
             None => OnUnknown::Hold,
             Some(word) => word.as_str().and_then(OnUnknown::parse).unwrap_or_else(|| {
-                self.find("plan.value", format!("{path}.on_unknown"), "unknown word", "hold, retry, assume_done or fail");
+                self.find(
+                    "plan.value",
+                    format!("{path}.on_unknown"),
+                    "unknown word",
+                    "hold, retry, assume_done or fail",
+                );
                 OnUnknown::Hold
             }),
         };
@@ -163,11 +241,21 @@ impl Reader {
                 OnError::Fallback { skill, with: self.with(inner.get("with"), &format!("{path}.with")) }
             }
             (Some("fallback"), _) => {
-                self.find("plan.missing", format!("{path}.fallback"), "on_error is `fallback` but there is no fallback object", "add \"fallback\": {\"skill\": …, \"with\": {…}}");
+                self.find(
+                    "plan.missing",
+                    format!("{path}.fallback"),
+                    "on_error is `fallback` but there is no fallback object",
+                    "add \"fallback\": {\"skill\": …, \"with\": {…}}",
+                );
                 OnError::Abort
             }
             (Some("abort" | "continue"), Some(_)) => {
-                self.find("plan.value", format!("{path}.fallback"), "a fallback without \"on_error\": \"fallback\"", "set on_error to fallback");
+                self.find(
+                    "plan.value",
+                    format!("{path}.fallback"),
+                    "a fallback without \"on_error\": \"fallback\"",
+                    "set on_error to fallback",
+                );
                 OnError::Abort
             }
             (_, _) => {
@@ -184,10 +272,19 @@ impl Reader {
             self.find("plan.type", path, "`retry` is a JSON object", "{\"max_attempts\": 3}");
             return standard;
         };
-        self.fields(members, path, &["max_attempts", "initial_delay_ms", "max_delay_ms"], &["strategy", "jitter", "retryable_errors", "max_elapsed_ms"]);
-        let max_attempts = self.number(members, path, "max_attempts", 1, 20).unwrap_or(u64::from(standard.max_attempts));
-        let initial_delay_ms = self.number(members, path, "initial_delay_ms", 0, 3_600_000).unwrap_or(standard.initial_delay_ms);
-        let max_delay_ms = self.number(members, path, "max_delay_ms", 0, 86_400_000).unwrap_or(standard.max_delay_ms.max(initial_delay_ms));
+        self.fields(
+            members,
+            path,
+            &["max_attempts", "initial_delay_ms", "max_delay_ms"],
+            &["strategy", "jitter", "retryable_errors", "max_elapsed_ms"],
+        );
+        let max_attempts =
+            self.number(members, path, "max_attempts", 1, 20).unwrap_or(u64::from(standard.max_attempts));
+        let initial_delay_ms =
+            self.number(members, path, "initial_delay_ms", 0, 3_600_000).unwrap_or(standard.initial_delay_ms);
+        let max_delay_ms = self
+            .number(members, path, "max_delay_ms", 0, 86_400_000)
+            .unwrap_or(standard.max_delay_ms.max(initial_delay_ms));
         if max_delay_ms < initial_delay_ms {
             self.find("plan.value", format!("{path}.max_delay_ms"), "smaller than initial_delay_ms", "");
         }
@@ -216,7 +313,12 @@ impl Reader {
         let value = members.get(name)?;
         let number = value.as_u64().filter(|number| (least..=most).contains(number));
         if number.is_none() {
-            self.find("plan.value", format!("{path}.{name}"), format!("`{name}` is an integer from {least} to {most}"), "");
+            self.find(
+                "plan.value",
+                format!("{path}.{name}"),
+                format!("`{name}` is an integer from {least} to {most}"),
+                "",
+            );
         }
         number
     }
@@ -225,7 +327,12 @@ impl Reader {
         for name in members.keys().filter(|name| !known.contains(&name.as_str())) {
             let place = format!("{path}.{}", runproof_proof::finding::printable(name));
             if later.contains(&name.as_str()) {
-                self.find("plan.unsupported", place, format!("`{name}` is not supported yet"), "remove it: this version runs steps one after another");
+                self.find(
+                    "plan.unsupported",
+                    place,
+                    format!("`{name}` is not supported yet"),
+                    "remove it: this version runs steps one after another",
+                );
             } else {
                 self.find("plan.unknown_field", place, "unknown field", format!("known here: {}", known.join(", ")));
             }

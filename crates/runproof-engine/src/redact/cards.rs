@@ -44,14 +44,9 @@ fn digit_groups(bytes: &[u8], start: usize) -> Vec<Range<usize>> {
     let mut groups = Vec::new();
     let mut start = start;
     loop {
-        let end = start
-            + bytes[start..]
-                .iter()
-                .take_while(|byte| byte.is_ascii_digit())
-                .count();
+        let end = start + bytes[start..].iter().take_while(|byte| byte.is_ascii_digit()).count();
         groups.push(start..end);
-        let joined =
-            matches!(bytes.get(end), Some(b' ' | b'-')) && bytes.get(end + 1).is_some_and(u8::is_ascii_digit);
+        let joined = matches!(bytes.get(end), Some(b' ' | b'-')) && bytes.get(end + 1).is_some_and(u8::is_ascii_digit);
         if !joined {
             return groups;
         }

@@ -62,9 +62,8 @@ impl<'a> Name<'a> {
         if closed {
             end = back(end - 1, |byte| byte == b'\\');
         }
-        let mut start = back(end, |byte| {
-            byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'[' | b']')
-        });
+        let mut start =
+            back(end, |byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'[' | b']'));
         if start == end {
             return None;
         }
@@ -101,11 +100,7 @@ fn value_start(text: &str, separator: usize, name: &Name<'_>) -> Option<usize> {
         }
         at += usize::from(bytes.get(at) == Some(&b'='));
     } else {
-        at += bytes[at..]
-            .iter()
-            .take(2)
-            .take_while(|byte| matches!(byte, b'=' | b'>'))
-            .count();
+        at += bytes[at..].iter().take(2).take_while(|byte| matches!(byte, b'=' | b'>')).count();
     }
     let blank = |byte: &&u8| is_blank(**byte) || (name.is_quoted() && matches!(byte, b'\n' | b'\r'));
     Some(at + bytes[at..].iter().take_while(blank).count())
@@ -133,29 +128,15 @@ impl Value {
         match bytes.get(start + backslashes) {
             Some(quote) if is_quote(*quote) => {
                 let content = start + backslashes + 1;
-                Self {
-                    form: Form::Quoted,
-                    start: content,
-                    end: closing_quote(bytes, content, *quote, backslashes),
-                }
+                Self { form: Form::Quoted, start: content, end: closing_quote(bytes, content, *quote, backslashes) }
             }
-            Some(b'{' | b'[') if backslashes == 0 => Self {
-                form: Form::Bracketed,
-                start,
-                end: closing_bracket(bytes, start),
-            },
+            Some(b'{' | b'[') if backslashes == 0 => {
+                Self { form: Form::Bracketed, start, end: closing_bracket(bytes, start) }
+            }
             Some(_) | None => {
                 let is_header = bytes[separator] == b':' && !name.closed && names::takes_line(name.text);
-                let end = if is_header {
-                    line_end(text, start, name.quote)
-                } else {
-                    word_end(text, start, name)
-                };
-                Self {
-                    form: Form::Bare,
-                    start,
-                    end,
-                }
+                let end = if is_header { line_end(text, start, name.quote) } else { word_end(text, start, name) };
+                Self { form: Form::Bare, start, end }
             }
         }
     }
@@ -168,10 +149,7 @@ impl Value {
             Form::Bracketed => matches!(value, "{}" | "[]"),
             Form::Bare => {
                 let word = value.to_ascii_lowercase();
-                matches!(
-                    word.as_str(),
-                    "" | "null" | "none" | "nil" | "undefined" | "true" | "false"
-                )
+                matches!(word.as_str(), "" | "null" | "none" | "nil" | "undefined" | "true" | "false")
             }
         };
         if is_nothing || value == REDACTED || secret::is_only_secret_references(value) {
@@ -179,8 +157,8 @@ impl Value {
         }
         let keeps_json = name.is_quoted() && name.quote == Some(b'"') && self.form != Form::Quoted;
         // A template, a placeholder or a parameter of a query language is not a credential.
-        let is_placeholder = value.starts_with(['{', '<', '$', '%', ':', '*'])
-            || !value.contains(|c: char| c.is_alphanumeric());
+        let is_placeholder =
+            value.starts_with(['{', '<', '$', '%', ':', '*']) || !value.contains(|c: char| c.is_alphanumeric());
         let is_written_out = name.in_query || (name.is_quoted() && self.form != Form::Bracketed);
         Some(Edit {
             range: self.start..self.end,
@@ -235,14 +213,8 @@ fn line_end(text: &str, start: usize, quote: Option<u8>) -> usize {
     let rest = &text[start..];
     let line = rest.find(['\n', '\r']).unwrap_or(rest.len());
     // Line ends that are still escaped.
-    let line = ["\\n", "\\r"]
-        .iter()
-        .filter_map(|end| rest[..line].find(end))
-        .min()
-        .unwrap_or(line);
-    let line = quote
-        .and_then(|quote| rest[..line].find(char::from(quote)))
-        .unwrap_or(line);
+    let line = ["\\n", "\\r"].iter().filter_map(|end| rest[..line].find(end)).min().unwrap_or(line);
+    let line = quote.and_then(|quote| rest[..line].find(char::from(quote))).unwrap_or(line);
     start + rest[..line].trim_end_matches([' ', '\t', '\\']).len()
 }
 
@@ -251,18 +223,12 @@ fn line_end(text: &str, start: usize, quote: Option<u8>) -> usize {
 fn word_end(text: &str, start: usize, name: &Name<'_>) -> usize {
     let json = name.is_quoted();
     let ends = |c: char| {
-        c.is_whitespace()
-            || matches!(c, '"' | '\'' | '`' | '&' | ';')
-            || (json && matches!(c, ',' | '}' | ']'))
+        c.is_whitespace() || matches!(c, '"' | '\'' | '`' | '&' | ';') || (json && matches!(c, ',' | '}' | ']'))
     };
     let word = |from: usize| text[from..].find(ends).map_or(text.len(), |length| from + length);
     let mut end = word(start);
     if secret::is_scheme_word(&text[start..end]) {
-        let next = end
-            + text[end..]
-                .bytes()
-                .take_while(|byte| matches!(byte, b' ' | b'\t'))
-                .count();
+        let next = end + text[end..].bytes().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
         end = if next > end { word(next) } else { end };
     }
     start + text[start..end].trim_end_matches('\\').len()

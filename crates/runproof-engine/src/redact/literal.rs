@@ -34,34 +34,20 @@ pub fn literal_secrets(value: &Value) -> Vec<LiteralSecret> {
             Value::Number(_) if under_secret_name => vec!["secret_field"],
             Value::Number(number) if cards::is_card_number(number) => vec!["card_number"],
             Value::Number(_) => Vec::new(),
-            Value::String(text)
-                if under_secret_name && !text.is_empty() && !secret::is_only_references(text) =>
-            {
+            Value::String(text) if under_secret_name && !text.is_empty() && !secret::is_only_references(text) => {
                 vec!["secret_field"]
             }
             Value::String(text) => kinds_in(text),
-            Value::Object(members) => members
-                .keys()
-                .flat_map(|name| kinds_in(name))
-                .collect(),
+            Value::Object(members) => members.keys().flat_map(|name| kinds_in(name)).collect(),
         };
-        found.extend(kinds.into_iter().map(|kind| LiteralSecret {
-            path: walk.path(&place),
-            kind,
-        }));
+        found.extend(kinds.into_iter().map(|kind| LiteralSecret { path: walk.path(&place), kind }));
     }
     found
 }
 
 /// All literal credentials in a text such as a goal, each kind once, with the path `$`.
 pub fn literal_secrets_in_text(text: &str) -> Vec<LiteralSecret> {
-    kinds_in(text)
-        .into_iter()
-        .map(|kind| LiteralSecret {
-            path: "$".to_owned(),
-            kind,
-        })
-        .collect()
+    kinds_in(text).into_iter().map(|kind| LiteralSecret { path: "$".to_owned(), kind }).collect()
 }
 
 /// Kinds of credentials in a text: those with a form of their own, and what is assigned to a secret name without a

@@ -42,17 +42,7 @@ const ANYWHERE_AT_END: &[&str] = &[
 ];
 
 /// Secret when they are the last whole words of the name; too short to be looked for inside a word.
-const WHOLE_WORDS: &[&str] = &[
-    "pwd",
-    "ssn",
-    "cvv",
-    "cvc",
-    "cred",
-    "creds",
-    "cookie",
-    "accesskey",
-    "masterkey",
-];
+const WHOLE_WORDS: &[&str] = &["pwd", "ssn", "cvv", "cvc", "cred", "creds", "cookie", "accesskey", "masterkey"];
 
 /// Words before `token` that make it harmless.
 const HARMLESS_TOKENS: &[&str] = &[
@@ -90,9 +80,7 @@ pub(super) fn is_secret_name(name: &str) -> bool {
     let words = Words::new(name);
     let flat = words.flat.as_str();
     let singular = flat.strip_suffix('s').unwrap_or(flat);
-    ANYWHERE_AT_END
-        .iter()
-        .any(|word| flat.ends_with(word) || singular.ends_with(word))
+    ANYWHERE_AT_END.iter().any(|word| flat.ends_with(word) || singular.ends_with(word))
         || WHOLE_WORDS.iter().any(|word| words.end_with(word))
         || (words.end_with("token") && !HARMLESS_TOKENS.contains(&words.before("token")))
 }
@@ -105,14 +93,8 @@ pub(super) fn takes_line(name: &str) -> bool {
 
 /// The field names that an object of the form `{"name": …, "value": …}` may stand for.
 pub(super) fn pair_names(members: &Map<String, Value>) -> impl Iterator<Item = &str> {
-    let looked_at = if members.contains_key("value") {
-        PAIR_MEMBERS
-    } else {
-        &[]
-    };
-    looked_at
-        .iter()
-        .filter_map(|member| members.get(*member).and_then(Value::as_str))
+    let looked_at = if members.contains_key("value") { PAIR_MEMBERS } else { &[] };
+    looked_at.iter().filter_map(|member| members.get(*member).and_then(Value::as_str))
 }
 
 /// A name as lower-case letters and digits, and where its words begin.
@@ -124,10 +106,7 @@ struct Words {
 impl Words {
     fn new(name: &str) -> Self {
         let name = name.trim_end_matches(|c: char| !c.is_alphabetic());
-        let mut words = Self {
-            flat: String::with_capacity(name.len()),
-            starts: Vec::new(),
-        };
+        let mut words = Self { flat: String::with_capacity(name.len()), starts: Vec::new() };
         let mut before = ' ';
         let mut characters = name.chars().peekable();
         while let Some(c) = characters.next() {
@@ -152,13 +131,7 @@ impl Words {
     /// The word before the last one, which is `last`; empty if there is none.
     fn before(&self, last: &str) -> &str {
         let end = self.flat.len() - last.len();
-        let start = self
-            .starts
-            .iter()
-            .rev()
-            .find(|start| **start < end)
-            .copied()
-            .unwrap_or(end);
+        let start = self.starts.iter().rev().find(|start| **start < end).copied().unwrap_or(end);
         &self.flat[start..end]
     }
 }

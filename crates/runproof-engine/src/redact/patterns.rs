@@ -59,11 +59,7 @@ pub(super) fn apply(text: &str) -> Option<String> {
 
 /// The kinds of literal credentials in `text`, each once.
 pub(super) fn literal_kinds(text: &str) -> Vec<&'static str> {
-    RULES
-        .iter()
-        .filter(|(_, rule)| rule(text).iter().any(|edit| edit.literal))
-        .map(|(kind, _)| *kind)
-        .collect()
+    RULES.iter().filter(|(_, rule)| rule(text).iter().any(|edit| edit.literal)).map(|(kind, _)| *kind).collect()
 }
 
 fn replace(text: &str, edits: &[Edit]) -> String {
@@ -154,9 +150,7 @@ whole_match!(
 
 /// Keys of providers that mark their keys: `OpenAI`, Anthropic, Stripe, Google, GitLab, npm, `SendGrid` and others.
 fn api_key(text: &str) -> Vec<Edit> {
-    const MARKS: [&str; 9] = [
-        "sk-", "k_live_", "k_test_", "whsec_", "AIza", "glpat-", "npm_", "hf_", "SG.",
-    ];
+    const MARKS: [&str; 9] = ["sk-", "k_live_", "k_test_", "whsec_", "AIza", "glpat-", "npm_", "hf_", "SG."];
     static PATTERN: LazyLock<Regex> = LazyLock::new(|| {
         constant(concat!(
             r"(?-u:\b)sk-[A-Za-z0-9_-]{16,}",
@@ -179,11 +173,7 @@ fn api_key(text: &str) -> Vec<Edit> {
             None => true,
             Some(key) => looks_random(key) || key.split(['-', '_']).any(|piece| piece.len() >= 16),
         })
-        .map(|found| Edit {
-            range: found.range(),
-            marker: "<REDACTED_KEY>",
-            literal: true,
-        })
+        .map(|found| Edit { range: found.range(), marker: "<REDACTED_KEY>", literal: true })
         .collect()
 }
 
@@ -239,10 +229,7 @@ fn bearer(text: &str) -> Vec<Edit> {
         .captures_iter(text)
         .filter_map(|found| found.get(1))
         .filter(|token| {
-            let word = token
-                .as_str()
-                .trim_matches(|c: char| !c.is_ascii_alphanumeric())
-                .to_ascii_lowercase();
+            let word = token.as_str().trim_matches(|c: char| !c.is_ascii_alphanumeric()).to_ascii_lowercase();
             !word.is_empty()
                 && !NOT_TOKENS.contains(&word.as_str())
                 && !secret::begins_with_reference(&text[token.start()..])
@@ -265,34 +252,19 @@ fn basic(text: &str) -> Vec<Edit> {
     PATTERN
         .captures_iter(text)
         .filter_map(|found| found.get(1))
-        .filter(|encoded| {
-            is_encoded_pair(encoded.as_str()) && !secret::begins_with_reference(&text[encoded.start()..])
-        })
-        .map(|encoded| Edit {
-            range: encoded.range(),
-            marker: REDACTED,
-            literal: true,
-        })
+        .filter(|encoded| is_encoded_pair(encoded.as_str()) && !secret::begins_with_reference(&text[encoded.start()..]))
+        .map(|encoded| Edit { range: encoded.range(), marker: REDACTED, literal: true })
         .collect()
 }
 
 fn card_number(text: &str) -> Vec<Edit> {
-    cards::find(text)
-        .into_iter()
-        .map(|range| Edit {
-            range,
-            marker: cards::MARKER,
-            literal: true,
-        })
-        .collect()
+    cards::find(text).into_iter().map(|range| Edit { range, marker: cards::MARKER, literal: true }).collect()
 }
 
 /// Whether a word after `Basic` is a credential and not the next word of a sentence.
 fn is_encoded_pair(word: &str) -> bool {
     let bare = word.trim_end_matches('=');
-    let decoded = BASE64_NOPAD
-        .decode(bare.as_bytes())
-        .or_else(|_| BASE64URL_NOPAD.decode(bare.as_bytes()));
+    let decoded = BASE64_NOPAD.decode(bare.as_bytes()).or_else(|_| BASE64URL_NOPAD.decode(bare.as_bytes()));
     let is_pair = decoded.is_ok_and(|bytes| bytes.contains(&b':') && std::str::from_utf8(&bytes).is_ok());
     let has = |test: fn(&char) -> bool| word.chars().any(|c| test(&c));
     let mixed = has(char::is_ascii_digit) && has(char::is_ascii_uppercase) && has(char::is_ascii_lowercase);
@@ -301,11 +273,7 @@ fn is_encoded_pair(word: &str) -> bool {
 
 /// Whether a word has digits or capitals inside, as tokens have and words of prose do not.
 fn looks_random(word: &str) -> bool {
-    word.len() >= 6
-        && word
-            .chars()
-            .skip(1)
-            .any(|c| c.is_ascii_digit() || c.is_ascii_uppercase())
+    word.len() >= 6 && word.chars().skip(1).any(|c| c.is_ascii_digit() || c.is_ascii_uppercase())
 }
 
 fn holds_any(text: &str, marks: &[&str]) -> bool {

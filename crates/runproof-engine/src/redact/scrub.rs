@@ -63,10 +63,7 @@ impl Scrubber {
                 add_byte_needles(form.as_bytes(), &mut needles);
                 values.insert(form.to_owned());
             }
-            let lines = trimmed
-                .lines()
-                .map(str::trim)
-                .filter(|line| line.chars().count() >= MIN_LINE);
+            let lines = trimmed.lines().map(str::trim).filter(|line| line.chars().count() >= MIN_LINE);
             for line in lines {
                 add_text_needles(line, &mut needles);
             }
@@ -145,18 +142,10 @@ impl Scrubber {
 
     fn find(&self, text: &str) -> Vec<Range<usize>> {
         let markers = marker_spans(text);
-        let lower = self
-            .needles
-            .iter()
-            .any(|needle| needle.any_case)
-            .then(|| text.to_ascii_lowercase());
+        let lower = self.needles.iter().any(|needle| needle.any_case).then(|| text.to_ascii_lowercase());
         let mut found = Vec::new();
         for needle in &self.needles {
-            let haystack = if needle.any_case {
-                lower.as_deref().unwrap_or(text)
-            } else {
-                text
-            };
+            let haystack = if needle.any_case { lower.as_deref().unwrap_or(text) } else { text };
             for (start, matched) in haystack.match_indices(needle.text.as_str()) {
                 let end = start + matched.len();
                 let next = markers.partition_point(|marker| marker.end < end);
@@ -171,9 +160,7 @@ impl Scrubber {
 
 impl fmt::Debug for Scrubber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Scrubber")
-            .field("n_needles", &self.needles.len())
-            .finish_non_exhaustive()
+        f.debug_struct("Scrubber").field("n_needles", &self.needles.len()).finish_non_exhaustive()
     }
 }
 
@@ -191,19 +178,11 @@ struct Needle {
 
 impl Needle {
     fn exact(text: String) -> Self {
-        Self {
-            text,
-            any_case: false,
-            grows_left: false,
-            grows_right: false,
-        }
+        Self { text, any_case: false, grows_left: false, grows_right: false }
     }
 
     fn any_case(text: &str) -> Self {
-        Self {
-            any_case: true,
-            ..Self::exact(text.to_ascii_lowercase())
-        }
+        Self { any_case: true, ..Self::exact(text.to_ascii_lowercase()) }
     }
 
     fn grown(&self, text: &str, start: usize, end: usize) -> Range<usize> {
@@ -232,20 +211,11 @@ fn add_text_needles(secret: &str, needles: &mut BTreeSet<Needle>) {
         needles.extend(json_escaped(&escaped).into_iter().map(Needle::exact));
         needles.insert(Needle::exact(escaped));
     }
-    for (quote, apostrophe) in [
-        ("&quot;", "&#39;"),
-        ("&#34;", "&#39;"),
-        ("&quot;", "&#x27;"),
-        ("&quot;", "'"),
-        ("\"", "'"),
-    ] {
-        let escaped = secret
-            .replace('&', "&amp;")
-            .replace('<', "&lt;")
-            .replace('>', "&gt;");
-        needles.insert(Needle::exact(
-            escaped.replace('"', quote).replace('\'', apostrophe),
-        ));
+    for (quote, apostrophe) in
+        [("&quot;", "&#39;"), ("&#34;", "&#39;"), ("&quot;", "&#x27;"), ("&quot;", "'"), ("\"", "'")]
+    {
+        let escaped = secret.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+        needles.insert(Needle::exact(escaped.replace('"', quote).replace('\'', apostrophe)));
     }
 }
 

@@ -94,10 +94,7 @@ pub fn secret_names(value: &Value) -> Result<BTreeSet<String>, SecretReferenceEr
         };
         if let Some(run) = wrong {
             let text = shown(&format!("{SECRET_SCHEME}{run}"), MAX_SHOWN).into_owned();
-            return Err(SecretReferenceError {
-                path: walk.path(&place),
-                text,
-            });
+            return Err(SecretReferenceError { path: walk.path(&place), text });
         }
     }
     Ok(found)
@@ -151,30 +148,23 @@ fn fill_text(text: &str, secrets: &BTreeMap<String, String>) -> Option<String> {
 /// What stands after each `secret://` of `text`: the longest run of letters, digits, `_` and `-`. A dash is part of it so
 /// that `secret://API-TOKEN` is refused and not read as the secret `API` and a rest.
 pub(crate) fn secret_runs(text: &str) -> impl Iterator<Item = &str> {
-    text.match_indices(SECRET_SCHEME)
-        .map(|(start, scheme)| run_of(&text[start + scheme.len()..]))
+    text.match_indices(SECRET_SCHEME).map(|(start, scheme)| run_of(&text[start + scheme.len()..]))
 }
 
 fn run_of(text: &str) -> &str {
-    let length = text
-        .bytes()
-        .take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
-        .count();
+    let length = text.bytes().take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')).count();
     &text[..length]
 }
 
 fn is_name(name: &str) -> bool {
     name.len() <= 64
         && name.starts_with(|c: char| c.is_ascii_uppercase())
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
+        && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
 }
 
 /// Whether `text` begins with a well-formed reference.
 pub(super) fn begins_with_reference(text: &str) -> bool {
-    text.strip_prefix(SECRET_SCHEME)
-        .is_some_and(|rest| is_name(run_of(rest)))
+    text.strip_prefix(SECRET_SCHEME).is_some_and(|rest| is_name(run_of(rest)))
 }
 
 /// Whether `text` consists of references to secrets, after a word such as `Bearer` if there is one; punctuation between
@@ -219,7 +209,5 @@ fn consists_of_references(text: &str, templates: bool) -> bool {
 
 /// Whether a word names a scheme of HTTP authentication, so that the credential is the word after it.
 pub(super) fn is_scheme_word(word: &str) -> bool {
-    ["bearer", "basic", "token", "digest", "negotiate", "apikey"]
-        .iter()
-        .any(|scheme| word.eq_ignore_ascii_case(scheme))
+    ["bearer", "basic", "token", "digest", "negotiate", "apikey"].iter().any(|scheme| word.eq_ignore_ascii_case(scheme))
 }

@@ -42,18 +42,8 @@ pub(crate) struct Walk<'a> {
 impl<'a> Walk<'a> {
     /// Starts at `root`, whose path is `$`.
     pub(crate) fn new(root: &'a Value) -> Self {
-        let links = vec![Link {
-            parent: 0,
-            step: Step::Root,
-        }];
-        Self {
-            links,
-            pending: vec![Place {
-                value: root,
-                field: None,
-                link: 0,
-            }],
-        }
+        let links = vec![Link { parent: 0, step: Step::Root }];
+        Self { links, pending: vec![Place { value: root, field: None, link: 0 }] }
     }
 
     /// The next value; a list or object comes before what is inside it.
@@ -96,11 +86,7 @@ impl<'a> Walk<'a> {
     }
 
     fn push(&mut self, parent: usize, step: Step<'a>, value: &'a Value, field: Option<&'a str>) {
-        self.pending.push(Place {
-            value,
-            field,
-            link: self.links.len(),
-        });
+        self.pending.push(Place { value, field, link: self.links.len() });
         self.links.push(Link { parent, step });
     }
 }
@@ -111,11 +97,7 @@ fn shown_name(name: &str) -> String {
     let plain = !shown.is_empty()
         && !shown.starts_with(|c: char| c.is_ascii_digit())
         && shown.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    if plain {
-        format!(".{shown}")
-    } else {
-        format!("[{}]", Value::String(shown.into_owned()))
-    }
+    if plain { format!(".{shown}") } else { format!("[{}]", Value::String(shown.into_owned())) }
 }
 
 /// `text` as a message may show it: redacted, and cut after `limit` characters.

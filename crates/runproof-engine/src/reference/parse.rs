@@ -11,11 +11,8 @@ pub(super) enum Part {
 
 /// Cuts a template string at its references; `\{{` becomes `{{` in the text between them.
 pub(super) fn parts(text: &str, path: &str) -> Result<Vec<Part>, ReferenceError> {
-    let error = |found: &str, fault| ReferenceError {
-        path: path.to_owned(),
-        text: shown(found, 80).into_owned(),
-        fault,
-    };
+    let error =
+        |found: &str, fault| ReferenceError { path: path.to_owned(), text: shown(found, 80).into_owned(), fault };
     let mut parts = Vec::new();
     let mut literal = String::new();
     let mut rest = text;
@@ -31,8 +28,7 @@ pub(super) fn parts(text: &str, path: &str) -> Result<Vec<Part>, ReferenceError>
         let Some(end) = closing_braces(inner) else {
             return Err(error(&rest[start..], ReferenceFault::Unclosed));
         };
-        let reference =
-            parse(inner[..end].trim()).map_err(|fault| error(&rest[start..start + end + 4], fault))?;
+        let reference = parse(inner[..end].trim()).map_err(|fault| error(&rest[start..start + end + 4], fault))?;
         if !literal.is_empty() {
             parts.push(Part::Text(std::mem::take(&mut literal)));
         }
@@ -89,11 +85,7 @@ fn parse(text: &str) -> Result<Reference, ReferenceFault> {
         path.push(segment);
         rest = after;
     }
-    Ok(Reference {
-        root,
-        path,
-        text: text.to_owned(),
-    })
+    Ok(Reference { root, path, text: text.to_owned() })
 }
 
 fn run_root(text: &str) -> Result<(Root, &str), ReferenceFault> {
@@ -121,46 +113,31 @@ fn step_root(text: &str) -> Result<(Root, &str), ReferenceFault> {
 fn segment(text: &str) -> Result<(Segment, &str), ReferenceFault> {
     if let Some(after) = text.strip_prefix('.') {
         let (name, rest) = take_name(after);
-        return if name.is_empty() {
-            Err(ReferenceFault::BadName)
-        } else {
-            Ok((Segment::Name(name.to_owned()), rest))
-        };
+        return if name.is_empty() { Err(ReferenceFault::BadName) } else { Ok((Segment::Name(name.to_owned()), rest)) };
     }
     let Some(inside) = text.strip_prefix('[') else {
         return Err(trailing(text));
     };
     let (segment, rest) = if inside.starts_with('"') {
         let mut strings = serde_json::Deserializer::from_str(inside).into_iter::<String>();
-        let name = strings
-            .next()
-            .and_then(Result::ok)
-            .ok_or(ReferenceFault::BadIndex)?;
+        let name = strings.next().and_then(Result::ok).ok_or(ReferenceFault::BadIndex)?;
         (Segment::Name(name), &inside[strings.byte_offset()..])
     } else {
         let end = inside.find(']').ok_or(ReferenceFault::BadIndex)?;
-        (
-            Segment::Index(integer(&inside[..end]).ok_or(ReferenceFault::BadIndex)?),
-            &inside[end..],
-        )
+        (Segment::Index(integer(&inside[..end]).ok_or(ReferenceFault::BadIndex)?), &inside[end..])
     };
     let rest = rest.strip_prefix(']').ok_or(ReferenceFault::BadIndex)?;
     Ok((segment, rest))
 }
 
 fn take_name(text: &str) -> (&str, &str) {
-    let length = text
-        .bytes()
-        .take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
-        .count();
+    let length = text.bytes().take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')).count();
     text.split_at(length)
 }
 
 fn is_step_id(id: &str) -> bool {
     (1..=64).contains(&id.len())
-        && id
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b':' | b'-'))
+        && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b':' | b'-'))
 }
 
 /// An integer in its only form: no `+`, no leading zeros, no `-0`.
@@ -170,7 +147,5 @@ fn integer(digits: &str) -> Option<i64> {
 }
 
 fn trailing(rest: &str) -> ReferenceFault {
-    ReferenceFault::Trailing {
-        rest: shown(rest, 40).into_owned(),
-    }
+    ReferenceFault::Trailing { rest: shown(rest, 40).into_owned() }
 }

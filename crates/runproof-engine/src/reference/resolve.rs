@@ -18,10 +18,7 @@ use crate::redact::{SECRET_SCHEME, Walk, is_redacted, secret_runs, shown};
 ///
 /// # Errors
 /// [`ResolveError`] for the first reference, in document order, that has no usable value.
-pub fn resolve<'a>(
-    template: &Value,
-    lookup: &dyn Fn(&Root) -> Option<Cow<'a, Value>>,
-) -> Result<Value, ResolveError> {
+pub fn resolve<'a>(template: &Value, lookup: &dyn Fn(&Root) -> Option<Cow<'a, Value>>) -> Result<Value, ResolveError> {
     // The template is read with paths and the copy is written at the same places: both walks have one order.
     let mut resolved = template.clone();
     let mut room = MAX_RESOLVED;
@@ -56,10 +53,7 @@ fn resolve_string<'a>(
 ) -> Result<Value, ResolveError> {
     let parts = parts(text, &path)?;
     if let [Part::Reference(reference)] = parts.as_slice() {
-        let site = Site {
-            reference,
-            path: &path,
-        };
+        let site = Site { reference, path: &path };
         let root = site.look_up(lookup)?;
         let value = site.descend(&root)?;
         *room = json_length(value, *room).ok_or(ResolveError::TooLarge { path: path.clone() })?;
@@ -80,16 +74,11 @@ fn resolve_string<'a>(
                 own.push_str(literal);
             }
             Part::Reference(reference) => {
-                let site = Site {
-                    reference,
-                    path: &path,
-                };
+                let site = Site { reference, path: &path };
                 let root = site.look_up(lookup)?;
                 let value = site.descend(&root)?;
                 let value_text = site.as_text(value)?;
-                *room = room
-                    .checked_sub(value_text.len())
-                    .ok_or(ResolveError::TooLarge { path: path.clone() })?;
+                *room = room.checked_sub(value_text.len()).ok_or(ResolveError::TooLarge { path: path.clone() })?;
                 site.refuse_redacted(value)?;
                 written.push_str(&value_text);
                 own.push(' ');
@@ -110,10 +99,7 @@ struct Site<'r> {
 }
 
 impl Site<'_> {
-    fn look_up<'a>(
-        &self,
-        lookup: &dyn Fn(&Root) -> Option<Cow<'a, Value>>,
-    ) -> Result<Cow<'a, Value>, ResolveError> {
+    fn look_up<'a>(&self, lookup: &dyn Fn(&Root) -> Option<Cow<'a, Value>>) -> Result<Cow<'a, Value>, ResolveError> {
         lookup(&self.reference.root).ok_or_else(|| ResolveError::Unknown {
             reference: self.text(),
             path: self.path.to_owned(),
@@ -152,29 +138,21 @@ impl Site<'_> {
             Value::String(text) => Ok(Cow::Borrowed(text)),
             Value::Bool(flag) => Ok(Cow::Borrowed(if *flag { "true" } else { "false" })),
             Value::Number(number) => Ok(Cow::Owned(decimal(number))),
-            Value::Null | Value::Array(_) | Value::Object(_) => Err(ResolveError::NotText {
-                reference: self.text(),
-                path: self.path.to_owned(),
-                found: kind(value),
-            }),
+            Value::Null | Value::Array(_) | Value::Object(_) => {
+                Err(ResolveError::NotText { reference: self.text(), path: self.path.to_owned(), found: kind(value) })
+            }
         }
     }
 
     fn refuse_redacted(&self, value: &Value) -> Result<(), ResolveError> {
         if is_redacted(value) {
-            return Err(ResolveError::Redacted {
-                reference: self.text(),
-                path: self.path.to_owned(),
-            });
+            return Err(ResolveError::Redacted { reference: self.text(), path: self.path.to_owned() });
         }
         Ok(())
     }
 
     fn names_secret(&self) -> ResolveError {
-        ResolveError::NamesSecret {
-            reference: self.text(),
-            path: self.path.to_owned(),
-        }
+        ResolveError::NamesSecret { reference: self.text(), path: self.path.to_owned() }
     }
 
     /// The reference as a message may show it.
@@ -185,11 +163,7 @@ impl Site<'_> {
 
 fn item(items: &[Value], index: i64) -> Option<&Value> {
     let place = usize::try_from(index.unsigned_abs()).ok()?;
-    let place = if index < 0 {
-        items.len().checked_sub(place)?
-    } else {
-        place
-    };
+    let place = if index < 0 { items.len().checked_sub(place)? } else { place };
     items.get(place)
 }
 

@@ -320,6 +320,12 @@ pub struct GateRecord {
 impl GateRecord {
     /// A decision in which no single rule took part.
     pub fn new(decision: Decision, policy_set: &str) -> Self {
-        Self { approval_id: None, context_digest: None, decision, policies: Vec::new(), policy_set: policy_set.to_owned() }
+        Self {
+            approval_id: None,
+            context_digest: None,
+            decision,
+            policies: Vec::new(),
+            policy_set: policy_set.to_owned(),
+        }
     }
 }

@@ -24,8 +24,12 @@ impl Style {
     fn verdict(self, verdict: Verdict) -> String {
         let code = match verdict {
             Verdict::Verified => "1;32",
-            Verdict::Open | Verdict::Unanchored | Verdict::Unpinned | Verdict::Incomplete | Verdict::Unsupported => "1;33",
-            Verdict::KeyInvalid | Verdict::RolledBack | Verdict::Forked | Verdict::Tampered | Verdict::Malformed => "1;31",
+            Verdict::Open | Verdict::Unanchored | Verdict::Unpinned | Verdict::Incomplete | Verdict::Unsupported => {
+                "1;33"
+            }
+            Verdict::KeyInvalid | Verdict::RolledBack | Verdict::Forked | Verdict::Tampered | Verdict::Malformed => {
+                "1;31"
+            }
         };
         self.paint(code, verdict.word())
     }
@@ -49,7 +53,13 @@ impl Report {
             let reason = self.run_reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
             writeln!(out, "  run       {} of tenant {}", printable(&self.run_id), printable(&self.tenant_id))?;
             writeln!(out, "  ended     {status}{reason}")?;
-            writeln!(out, "  recorded  {} events, {} steps, evidence: {}", self.events.len(), self.step_count, self.evidence)?;
+            writeln!(
+                out,
+                "  recorded  {} events, {} steps, evidence: {}",
+                self.events.len(),
+                self.step_count,
+                self.evidence
+            )?;
             if let Some(root) = &self.root_hash {
                 writeln!(out, "  root      {root}")?;
             }
@@ -99,7 +109,9 @@ impl Report {
             let values = match (row.shown, row.withheld) {
                 (0, 0) => String::new(),
                 (shown, 0) => format!("{shown} values shown"),
-                (shown, withheld) => format!("{shown} values shown, {withheld} withheld, {} of them erased", row.erased),
+                (shown, withheld) => {
+                    format!("{shown} values shown, {withheld} withheld, {} of them erased", row.erased)
+                }
             };
             writeln!(out, "  {:>5} {mark} {:<22} {hash}  {values}", row.seq, row.kind)?;
         }

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 
-use runproof_proof::report::MAX_FINDINGS;
 use runproof_proof::bundle::{Bundle, MAX_BUNDLE};
 use runproof_proof::checkpoint::Checkpoint;
 use runproof_proof::event::{Body, MAX_RUN_EVENTS};
 use runproof_proof::finding::{Code, Verdict};
 use runproof_proof::hash::Hash;
+use runproof_proof::report::MAX_FINDINGS;
 use runproof_proof::report::{Report, Style};
 use runproof_proof::trust::Trust;
 use runproof_proof::verify;

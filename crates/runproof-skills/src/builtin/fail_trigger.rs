@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use runproof_engine::skill::{
-    Attempt, AttemptResult, CostModel, Dispatch, EffectClass, ErrorCategory, ErrorCode, Failure, Idempotency,
-    Limits, Manifest, ParamFinding, Skill,
+    Attempt, AttemptResult, CostModel, Dispatch, EffectClass, ErrorCategory, ErrorCode, Failure, Idempotency, Limits,
+    Manifest, ParamFinding, Skill,
 };
 use serde_json::{Value, json};
 
@@ -20,62 +20,24 @@ const MAX_INPUT_BYTES: usize = 64 * 1024;
 const MAX_MESSAGE_CHARS: usize = 1_000;
 const MAX_DEPTH: usize = 4;
 
-const fn code(
-    code: &'static str,
-    category: ErrorCategory,
-    retryable: bool,
-    meaning: &'static str,
-) -> ErrorCode {
-    ErrorCode {
-        code,
-        category,
-        retryable,
-        meaning,
-    }
+const fn code(code: &'static str, category: ErrorCategory, retryable: bool, meaning: &'static str) -> ErrorCode {
+    ErrorCode { code, category, retryable, meaning }
 }
 
-const INVALID_PARAMS: ErrorCode = code(
-    "fail_trigger.invalid_params",
-    ErrorCategory::Validation,
-    false,
-    "the parameters are wrong",
-);
-const BUDGET_EXCEEDED: ErrorCode = code(
-    "fail_trigger.budget_exceeded",
-    ErrorCategory::Policy,
-    false,
-    "asked to fail with BUDGET_EXCEEDED",
-);
-const EXECUTION_TIMEOUT: ErrorCode = code(
-    "fail_trigger.execution_timeout",
-    ErrorCategory::Timeout,
-    true,
-    "asked to fail with EXECUTION_TIMEOUT",
-);
-const STEP_FAILURE: ErrorCode = code(
-    "fail_trigger.step_failure",
-    ErrorCategory::Client,
-    false,
-    "asked to fail with STEP_FAILURE",
-);
-const RETRY_EXHAUSTED: ErrorCode = code(
-    "fail_trigger.retry_exhausted",
-    ErrorCategory::Transient,
-    false,
-    "asked to fail with RETRY_EXHAUSTED",
-);
-const SKILL_ERROR: ErrorCode = code(
-    "fail_trigger.skill_error",
-    ErrorCategory::Transient,
-    true,
-    "asked to fail with SKILL_ERROR",
-);
-const OTHER: ErrorCode = code(
-    "fail_trigger.other",
-    ErrorCategory::Internal,
-    false,
-    "asked to fail with a code of the caller's",
-);
+const INVALID_PARAMS: ErrorCode =
+    code("fail_trigger.invalid_params", ErrorCategory::Validation, false, "the parameters are wrong");
+const BUDGET_EXCEEDED: ErrorCode =
+    code("fail_trigger.budget_exceeded", ErrorCategory::Policy, false, "asked to fail with BUDGET_EXCEEDED");
+const EXECUTION_TIMEOUT: ErrorCode =
+    code("fail_trigger.execution_timeout", ErrorCategory::Timeout, true, "asked to fail with EXECUTION_TIMEOUT");
+const STEP_FAILURE: ErrorCode =
+    code("fail_trigger.step_failure", ErrorCategory::Client, false, "asked to fail with STEP_FAILURE");
+const RETRY_EXHAUSTED: ErrorCode =
+    code("fail_trigger.retry_exhausted", ErrorCategory::Transient, false, "asked to fail with RETRY_EXHAUSTED");
+const SKILL_ERROR: ErrorCode =
+    code("fail_trigger.skill_error", ErrorCategory::Transient, true, "asked to fail with SKILL_ERROR");
+const OTHER: ErrorCode =
+    code("fail_trigger.other", ErrorCategory::Internal, false, "asked to fail with a code of the caller's");
 
 /// The first system's codes.
 const CODES: &[(&str, &ErrorCode)] = &[
@@ -104,12 +66,8 @@ enum Answer {
     Done,
 }
 
-const ANSWERS: &[(&str, Answer)] = &[
-    ("failed", Answer::Failed),
-    ("not_done", Answer::NotDone),
-    ("unknown", Answer::Unknown),
-    ("done", Answer::Done),
-];
+const ANSWERS: &[(&str, Answer)] =
+    &[("failed", Answer::Failed), ("not_done", Answer::NotDone), ("unknown", Answer::Unknown), ("done", Answer::Done)];
 
 /// The skill.
 pub(crate) struct FailTrigger {
@@ -196,10 +154,7 @@ impl Skill for FailTrigger {
 
     fn effect(&self, params: &Value) -> EffectClass {
         let asked = params.get("effect").and_then(Value::as_str);
-        CLASSES
-            .iter()
-            .find(|(word, _)| Some(*word) == asked)
-            .map_or(EffectClass::Unsafe, |(_, class)| *class)
+        CLASSES.iter().find(|(word, _)| Some(*word) == asked).map_or(EffectClass::Unsafe, |(_, class)| *class)
     }
 
     fn check(&self, params: &Value) -> Vec<ParamFinding> {
@@ -239,31 +194,16 @@ impl Order {
         let fail_attempts = reader.integer("fail_attempts", 0..=MAX_FAIL_ATTEMPTS);
         let answer = reader.word("result", ANSWERS).unwrap_or(Answer::Failed);
         reader.word("effect", CLASSES);
-        let known = CODES
-            .iter()
-            .find(|(word, _)| *word == code)
-            .map_or(&OTHER, |(_, known)| *known);
+        let known = CODES.iter().find(|(word, _)| *word == code).map_or(&OTHER, |(_, known)| *known);
         let message = message.map_or_else(|| format!("asked to fail with `{code}`"), str::to_owned);
-        (
-            Self {
-                failure: failure(known, message),
-                delay,
-                fail_attempts,
-                answer,
-            },
-            reader.finish(),
-        )
+        (Self { failure: failure(known, message), delay, fail_attempts, answer }, reader.finish())
     }
 
     fn answer(self, number: u32) -> Attempt {
-        let succeeds = self
-            .fail_attempts
-            .is_some_and(|failing| u64::from(number) > failing);
+        let succeeds = self.fail_attempts.is_some_and(|failing| u64::from(number) > failing);
         match self.answer {
             Answer::Done => done(json!({"attempt": number})),
-            Answer::Failed | Answer::NotDone | Answer::Unknown if succeeds => {
-                done(json!({"attempt": number}))
-            }
+            Answer::Failed | Answer::NotDone | Answer::Unknown if succeeds => done(json!({"attempt": number})),
             Answer::Failed => attempt(AttemptResult::Failed(self.failure), 0),
             Answer::NotDone => attempt(AttemptResult::NotDone(self.failure), 0),
             Answer::Unknown => attempt(AttemptResult::Unknown(self.failure), 0),

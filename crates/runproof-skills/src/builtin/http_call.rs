@@ -41,10 +41,7 @@ pub(crate) struct HttpCall {
 impl HttpCall {
     /// The skill over a transport that knows which addresses may be reached.
     pub(crate) fn new(transport: Transport) -> Self {
-        Self {
-            manifest: manifest(),
-            transport,
-        }
+        Self { manifest: manifest(), transport }
     }
 }
 
@@ -55,12 +52,7 @@ fn manifest() -> Manifest {
         description: "Sends one HTTP request and returns the status, a few headers and the body.",
         input_schema: schema::input(),
         output_schema: schema::output(),
-        effects: &[
-            EffectClass::Read,
-            EffectClass::Idempotent,
-            EffectClass::Probeable,
-            EffectClass::Unsafe,
-        ],
+        effects: &[EffectClass::Read, EffectClass::Idempotent, EffectClass::Probeable, EffectClass::Unsafe],
         idempotency: Idempotency::Key("Idempotency-Key"),
         cost: CostModel::PerAttempt(COST_MICROCENTS),
         secret_params: &["url", "headers", "body", "text", "probe_url"],

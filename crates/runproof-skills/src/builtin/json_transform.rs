@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use runproof_engine::skill::{
-    Attempt, AttemptResult, CostModel, Dispatch, EffectClass, ErrorCategory, ErrorCode, Idempotency, Limits,
-    Manifest, ParamFinding, Skill,
+    Attempt, AttemptResult, CostModel, Dispatch, EffectClass, ErrorCategory, ErrorCode, Idempotency, Limits, Manifest,
+    ParamFinding, Skill,
 };
 use serde_json::{Map, Value, json};
 
@@ -99,13 +99,7 @@ fn manifest() -> Manifest {
             default_timeout: Duration::from_secs(5),
             max_timeout: Duration::from_secs(60),
         },
-        errors: &[
-            INVALID_PARAMS,
-            INPUT_TOO_LARGE,
-            OUTPUT_TOO_LARGE,
-            PATH_INVALID,
-            PATH_NOT_FOUND,
-        ],
+        errors: &[INVALID_PARAMS, INPUT_TOO_LARGE, OUTPUT_TOO_LARGE, PATH_INVALID, PATH_NOT_FOUND],
         test_only: false,
     }
 }
@@ -157,15 +151,10 @@ impl<'a> Request<'a> {
         let defaults = reader.object("defaults");
         let mut bad_paths = Vec::new();
         let mapping = reader.object("mapping");
-        let paths = mapping
-            .map(|mapping| paths(&mut reader, mapping, &mut bad_paths))
-            .unwrap_or_default();
+        let paths = mapping.map(|mapping| paths(&mut reader, mapping, &mut bad_paths)).unwrap_or_default();
         if let (Some(mapping), Some(defaults)) = (mapping, defaults) {
             for name in defaults.keys().filter(|name| !mapping.contains_key(*name)) {
-                reader.find(
-                    format!("defaults.{name}"),
-                    "is a default for an output that `mapping` does not name",
-                );
+                reader.find(format!("defaults.{name}"), "is a default for an output that `mapping` does not name");
             }
         }
         let mut findings = reader.finish();
@@ -178,11 +167,7 @@ impl<'a> Request<'a> {
         if !findings.is_empty() {
             return Err(Refusal { code, findings });
         }
-        Ok(Self {
-            payload,
-            mapping: paths,
-            defaults,
-        })
+        Ok(Self { payload, mapping: paths, defaults })
     }
 }
 
@@ -205,10 +190,9 @@ fn paths<'a>(
         };
         match Path::parse(text) {
             Ok(path) => paths.push((name.as_str(), path)),
-            Err(error) => bad_paths.push(ParamFinding {
-                path: format!("mapping.{name}"),
-                message: format!("{error}: `{text}`"),
-            }),
+            Err(error) => {
+                bad_paths.push(ParamFinding { path: format!("mapping.{name}"), message: format!("{error}: `{text}`") });
+            }
         }
     }
     paths
@@ -227,10 +211,7 @@ fn transform(request: &Request<'_>) -> Attempt {
         }
     }
     if !missing.is_empty() {
-        return attempt(
-            AttemptResult::Failed(failure(&PATH_NOT_FOUND, missing.join("; "))),
-            0,
-        );
+        return attempt(AttemptResult::Failed(failure(&PATH_NOT_FOUND, missing.join("; "))), 0);
     }
     let output = Value::Object(output);
     if size(&output) > MAX_OUTPUT_BYTES {

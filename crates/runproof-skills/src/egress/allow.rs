@@ -26,31 +26,16 @@ impl Entry {
     /// Reads one entry; the error says what is wrong with it.
     pub(super) fn parse(entry: &str) -> Result<Self, &'static str> {
         if let Some((base, prefix)) = entry.split_once('/') {
-            return Ok(Self {
-                target: network(base, prefix)?,
-                port: None,
-            });
+            return Ok(Self { target: network(base, prefix)?, port: None });
         }
         if let Some(bracketed) = entry.strip_prefix('[') {
             let (address, rest) = bracketed.split_once(']').ok_or("has `[` without `]`")?;
-            let address: Ipv6Addr = address
-                .parse()
-                .map_err(|_| "has no IPv6 address in its brackets")?;
-            let port = if rest.is_empty() {
-                None
-            } else {
-                Some(port(rest.strip_prefix(':').ok_or(NOT_AN_ENTRY)?)?)
-            };
-            return Ok(Self {
-                target: single(address.into()),
-                port,
-            });
+            let address: Ipv6Addr = address.parse().map_err(|_| "has no IPv6 address in its brackets")?;
+            let port = if rest.is_empty() { None } else { Some(port(rest.strip_prefix(':').ok_or(NOT_AN_ENTRY)?)?) };
+            return Ok(Self { target: single(address.into()), port });
         }
         if let Ok(address) = entry.parse::<IpAddr>() {
-            return Ok(Self {
-                target: single(address),
-                port: None,
-            });
+            return Ok(Self { target: single(address), port: None });
         }
         let (host, port) = match entry.rsplit_once(':') {
             Some((host, text)) => (host, Some(port(text)?)),
@@ -81,10 +66,7 @@ impl Entry {
 
 fn single(address: IpAddr) -> Target {
     let base = address.to_canonical();
-    Target::Network {
-        base,
-        prefix: width(base),
-    }
+    Target::Network { base, prefix: width(base) }
 }
 
 fn width(address: IpAddr) -> u8 {
@@ -100,12 +82,8 @@ fn port(text: &str) -> Result<u16, &'static str> {
 }
 
 fn network(base: &str, prefix: &str) -> Result<Target, &'static str> {
-    let base: IpAddr = base
-        .parse()
-        .map_err(|_| "is not a network: no address stands before `/`")?;
-    let prefix: u8 = prefix
-        .parse()
-        .map_err(|_| "is not a network: no prefix length stands after `/`")?;
+    let base: IpAddr = base.parse().map_err(|_| "is not a network: no address stands before `/`")?;
+    let prefix: u8 = prefix.parse().map_err(|_| "is not a network: no prefix length stands after `/`")?;
     if prefix > width(base) {
         return Err("has a prefix length beyond the address");
     }
@@ -123,9 +101,7 @@ fn name(host: &str) -> Result<String, &'static str> {
     let Host::Domain(name) = parsed else {
         return Err("is an address in an unusual form: write four decimal numbers");
     };
-    let plain = name
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
+    let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
     if !plain || name.is_empty() {
         return Err("is not a host name (patterns are not supported)");
     }
@@ -146,10 +122,6 @@ fn bits(address: IpAddr) -> u128 {
 /// The bits that a network of this length fixes.
 fn mask(base: IpAddr, prefix: u8) -> u128 {
     let free = u32::from(width(base).saturating_sub(prefix));
-    let all = if base.is_ipv4() {
-        u128::from(u32::MAX)
-    } else {
-        u128::MAX
-    };
+    let all = if base.is_ipv4() { u128::from(u32::MAX) } else { u128::MAX };
     all & u128::MAX.checked_shl(free).unwrap_or(0)
 }

@@ -42,10 +42,7 @@ const DENIED_V4: &[([u8; 4], u32, &str)] = &[
 fn denied_v4(address: Ipv4Addr) -> Option<&'static str> {
     let bits = address.to_bits();
     let lies_in = |base: &[u8; 4], prefix: u32| (bits ^ u32::from_be_bytes(*base)) >> (32 - prefix) == 0;
-    DENIED_V4
-        .iter()
-        .find(|(base, prefix, _)| lies_in(base, *prefix))
-        .map(|(_, _, name)| *name)
+    DENIED_V4.iter().find(|(base, prefix, _)| lies_in(base, *prefix)).map(|(_, _, name)| *name)
 }
 
 fn denied_v6(address: Ipv6Addr) -> Option<&'static str> {

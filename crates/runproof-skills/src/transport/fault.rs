@@ -47,19 +47,13 @@ impl Fault {
             return Self::Setup;
         }
         if !error.is_connect() {
-            return Self::Lost {
-                host,
-                kind: kind(error),
-            };
+            return Self::Lost { host, kind: kind(error) };
         }
         if let Some(denied) = find::<Denied>(error) {
             return Self::Denied(denied.clone());
         }
         if let Some(tls) = find::<rustls::Error>(error) {
-            return Self::Tls {
-                host,
-                reason: short(&tls.to_string()),
-            };
+            return Self::Tls { host, reason: short(&tls.to_string()) };
         }
         if error.is_timeout() {
             return Self::ConnectTimeout { host };
@@ -70,18 +64,12 @@ impl Fault {
         if system_error(error).is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
             return Self::Refused { host };
         }
-        Self::Connect {
-            host,
-            kind: kind(error),
-        }
+        Self::Connect { host, kind: kind(error) }
     }
 
     /// The failure of reading a response's body.
     pub(crate) fn body(error: &reqwest::Error, host: &str) -> Self {
-        Self::Lost {
-            host: host.to_owned(),
-            kind: kind(error),
-        }
+        Self::Lost { host: host.to_owned(), kind: kind(error) }
     }
 
     /// Whether the receiver can have seen the request.
@@ -109,9 +97,7 @@ fn kind(error: &reqwest::Error) -> String {
 
 /// The innermost error of the operating system: outer ones may only wrap.
 fn system_error(error: &reqwest::Error) -> Option<&io::Error> {
-    links(error)
-        .filter_map(|link| link.downcast_ref::<io::Error>())
-        .last()
+    links(error).filter_map(|link| link.downcast_ref::<io::Error>()).last()
 }
 
 fn find<T: Error + 'static>(error: &reqwest::Error) -> Option<&T> {
@@ -131,9 +117,5 @@ fn links<'e>(error: &'e reqwest::Error) -> impl Iterator<Item = &'e (dyn Error +
 }
 
 fn short(reason: &str) -> String {
-    reason
-        .chars()
-        .take(MAX_REASON_CHARS)
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
+    reason.chars().take(MAX_REASON_CHARS).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

@@ -34,7 +34,10 @@ fn write_row(connection: &Connection, sql: &str, row: &Row) -> Result<(), StoreE
     }
     match statement.raw_execute().map_err(unavailable)? {
         1 => Ok(()),
-        count => Err(StoreError::Corrupt { at: row.table.to_owned(), problem: format!("a write changed {count} rows instead of 1") }),
+        count => Err(StoreError::Corrupt {
+            at: row.table.to_owned(),
+            problem: format!("a write changed {count} rows instead of 1"),
+        }),
     }
 }
 
@@ -66,7 +69,8 @@ pub(super) fn append(batch: &mut Batch<'_>, append: &Append) -> Result<(), Store
     let connection = batch.connection;
     let changed = match claim {
         Claim::End => {
-            let mut statement = connection.prepare_cached(include_str!("../../sql/sqlite/end_run.sql")).map_err(unavailable)?;
+            let mut statement =
+                connection.prepare_cached(include_str!("../../sql/sqlite/end_run.sql")).map_err(unavailable)?;
             statement.execute(key).map_err(unavailable)?
         }
         Claim::Keep | Claim::Park | Claim::Release(_) => {
@@ -75,7 +79,8 @@ pub(super) fn append(batch: &mut Batch<'_>, append: &Append) -> Result<(), Store
                 Claim::Release(at) => (None, Some(*at)),
                 Claim::Park | Claim::End => (None, None),
             };
-            let mut statement = connection.prepare_cached(include_str!("../../sql/sqlite/move_run.sql")).map_err(unavailable)?;
+            let mut statement =
+                connection.prepare_cached(include_str!("../../sql/sqlite/move_run.sql")).map_err(unavailable)?;
             statement
                 .execute((key.0, key.1, key.2, key.3, key.4, key.5, owner, wake_at, next_seq, head))
                 .map_err(unavailable)?
@@ -111,7 +116,12 @@ pub(super) fn claim(batch: &mut Batch<'_>, owner: &str, now: u64, limit: usize) 
     keys.into_iter().map(|(tenant, run_id, epoch)| load(batch, owner, &tenant, &run_id, epoch)).collect()
 }
 
-pub(super) fn claim_run(batch: &mut Batch<'_>, owner: &str, tenant: &str, run_id: &str) -> Result<Option<Claimed>, StoreError> {
+pub(super) fn claim_run(
+    batch: &mut Batch<'_>,
+    owner: &str,
+    tenant: &str,
+    run_id: &str,
+) -> Result<Option<Claimed>, StoreError> {
     let sql = include_str!("../../sql/sqlite/claim_run.sql");
     let mut statement = batch.connection.prepare_cached(sql).map_err(unavailable)?;
     let key = statement.query_row((owner, tenant, run_id), key_of).optional().map_err(unavailable)?;
@@ -123,7 +133,10 @@ fn key_of(row: &rusqlite::Row<'_>) -> rusqlite::Result<(String, String, u64)> {
 }
 
 fn load(batch: &Batch<'_>, owner: &str, tenant: &str, run_id: &str, epoch: u64) -> Result<Claimed, StoreError> {
-    let missing = || StoreError::Corrupt { at: format!("run_queue[run_id={run_id}]"), problem: "the run has no events".to_owned() };
+    let missing = || StoreError::Corrupt {
+        at: format!("run_queue[run_id={run_id}]"),
+        problem: "the run has no events".to_owned(),
+    };
     let run = read::load_run(batch.connection, batch.log, tenant, run_id)?.ok_or_else(missing)?;
     Ok(claimed(run, owner, epoch))
 }
@@ -140,20 +153,36 @@ fn read_head(connection: &Connection, tenant: &str, stream: &Stream) -> Result<O
         .optional()
         .map_err(unavailable)?;
     row.map(|(next_seq, head, last_at, runs)| {
-        let corrupt = || StoreError::Corrupt { at: format!("stream_heads[tenant_id={tenant}]"), problem: "not a hash".to_owned() };
+        let corrupt = || StoreError::Corrupt {
+            at: format!("stream_heads[tenant_id={tenant}]"),
+            problem: "not a hash".to_owned(),
+        };
         Ok((StreamHead { next_seq, head: Hash::from_hex(&head).ok_or_else(corrupt)?, last_at }, runs))
     })
     .transpose()
 }
 
-pub(super) fn write_head(connection: &Connection, tenant: &str, stream: &Stream, head: &StreamHead, runs: u64) -> Result<(), StoreError> {
+pub(super) fn write_head(
+    connection: &Connection,
+    tenant: &str,
+    stream: &Stream,
+    head: &StreamHead,
+    runs: u64,
+) -> Result<(), StoreError> {
     let sql = include_str!("../../sql/sqlite/write_head.sql");
     let mut statement = connection.prepare_cached(sql).map_err(unavailable)?;
-    statement.execute((tenant, stream.name(), head.next_seq, head.head.hex(), head.last_at, runs)).map_err(unavailable)?;
+    statement
+        .execute((tenant, stream.name(), head.next_seq, head.head.hex(), head.last_at, runs))
+        .map_err(unavailable)?;
     Ok(())
 }
 
-pub(super) fn open_run(batch: &mut Batch<'_>, admitted: &Admitted, owner: Option<&str>, stamp: &Stamp) -> Result<Opened, CommandError> {
+pub(super) fn open_run(
+    batch: &mut Batch<'_>,
+    admitted: &Admitted,
+    owner: Option<&str>,
+    stamp: &Stamp,
+) -> Result<Opened, CommandError> {
     let request = &admitted.request;
     let (tenant, run_id) = (&request.tenant, &request.run_id);
     let stream = Stream::Tenant(tenant.clone());
@@ -216,12 +245,20 @@ fn find_by_key(batch: &Batch<'_>, admitted: &Admitted, key: &str) -> Result<Opti
     if digest != admitted.digest.hex() {
         return Err(CommandError::KeyReused { key: key.to_owned(), run_id });
     }
-    let missing = || StoreError::Corrupt { at: format!("idempotency_keys[key={key}]"), problem: format!("run `{run_id}` has no events") };
+    let missing = || StoreError::Corrupt {
+        at: format!("idempotency_keys[key={key}]"),
+        problem: format!("run `{run_id}` has no events"),
+    };
     let run = read::load_run(batch.connection, batch.log, tenant, &run_id)?.ok_or_else(missing)?;
     Ok(Some(Opened { run, fence: None, existing: true }))
 }
 
-pub(super) fn change_tenant(batch: &mut Batch<'_>, tenant: &str, change: &TenantChange, stamp: &Stamp) -> Result<(), CommandError> {
+pub(super) fn change_tenant(
+    batch: &mut Batch<'_>,
+    tenant: &str,
+    change: &TenantChange,
+    stamp: &Stamp,
+) -> Result<(), CommandError> {
     let stream = Stream::Tenant(tenant.to_owned());
     let found = read_head(batch.connection, tenant, &stream)?;
     let (head, runs) = match (found, change) {
@@ -235,7 +272,9 @@ pub(super) fn change_tenant(batch: &mut Batch<'_>, tenant: &str, change: &Tenant
     let connection = batch.connection;
     match change {
         TenantChange::Create => {
-            connection.execute("INSERT INTO tenants (id, created_at) VALUES (?1, ?2)", (tenant, at)).map_err(unavailable)?;
+            connection
+                .execute("INSERT INTO tenants (id, created_at) VALUES (?1, ?2)", (tenant, at))
+                .map_err(unavailable)?;
         }
         TenantChange::CreateAgent { id, name } => {
             if agent_exists(connection, tenant, id)? {
@@ -244,7 +283,9 @@ pub(super) fn change_tenant(batch: &mut Batch<'_>, tenant: &str, change: &Tenant
             let sql = "INSERT INTO agents (tenant_id, id, name, created_at) VALUES (?1, ?2, ?3, ?4)";
             connection.execute(sql, (tenant, id, name, at)).map_err(unavailable)?;
         }
-        TenantChange::Erase { run_id, seq, field, index, .. } => erase(batch, tenant, run_id, *seq, field, *index, &at)?,
+        TenantChange::Erase { run_id, seq, field, index, .. } => {
+            erase(batch, tenant, run_id, *seq, field, *index, &at)?;
+        }
     }
     batch.transition(tenant, &stream, head.next_seq, std::slice::from_ref(&event.line))?;
     write_head(batch.connection, tenant, &stream, &event.head, runs)?;
@@ -252,7 +293,15 @@ pub(super) fn change_tenant(batch: &mut Batch<'_>, tenant: &str, change: &Tenant
 }
 
 /// Destroys a value and its salt. The erasure record and the change of the row commit together.
-fn erase(batch: &mut Batch<'_>, tenant: &str, run_id: &str, seq: u64, field: &str, index: Option<u32>, at: &str) -> Result<(), CommandError> {
+fn erase(
+    batch: &mut Batch<'_>,
+    tenant: &str,
+    run_id: &str,
+    seq: u64,
+    field: &str,
+    index: Option<u32>,
+    at: &str,
+) -> Result<(), CommandError> {
     let no_value = || CommandError::NoValue { run_id: run_id.to_owned(), seq, field: field.to_owned() };
     let run = read::load_run(batch.connection, batch.log, tenant, run_id)?;
     let run = run.ok_or_else(|| CommandError::NoRun { tenant: tenant.to_owned(), run_id: run_id.to_owned() })?;
@@ -264,7 +313,8 @@ fn erase(batch: &mut Batch<'_>, tenant: &str, run_id: &str, seq: u64, field: &st
     let row = transitions.iter().find(|row| row.holds(seq)).ok_or_else(no_value)?;
     let payloads = without_value(row, run_id, seq, field, index)?;
     let part = index.map_or(-1, i64::from);
-    let sql = "INSERT INTO erasures (tenant_id, run_id, seq, field, part_index, erased_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    let sql =
+        "INSERT INTO erasures (tenant_id, run_id, seq, field, part_index, erased_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
     batch.connection.execute(sql, (tenant, run_id, seq, field, part, at)).map_err(unavailable)?;
     let sql = include_str!("../../sql/sqlite/erase_payload.sql");
     batch.connection.execute(sql, (row.first_leaf, payloads)).map_err(unavailable)?;

@@ -47,14 +47,24 @@ fn transition(row: &Row<'_>) -> rusqlite::Result<TransitionRow> {
     })
 }
 
-pub(super) fn load_run(connection: &Connection, log: &str, tenant: &str, run_id: &str) -> Result<Option<Run>, StoreError> {
+pub(super) fn load_run(
+    connection: &Connection,
+    log: &str,
+    tenant: &str,
+    run_id: &str,
+) -> Result<Option<Run>, StoreError> {
     let transitions = stream(connection, tenant, &format!("run/{run_id}"))?;
     fold(log, tenant, run_id, &transitions)
 }
 
 /// Tables whose rows belong to a run, with the column that names it.
-const RUN_TABLES: &[(&str, &str)] =
-    &[("runs", "id"), ("aos_traces", "run_id"), ("aos_trace_steps", "run_id"), ("run_seals", "run_id"), ("erasures", "run_id")];
+const RUN_TABLES: &[(&str, &str)] = &[
+    ("runs", "id"),
+    ("aos_traces", "run_id"),
+    ("aos_trace_steps", "run_id"),
+    ("run_seals", "run_id"),
+    ("erasures", "run_id"),
+];
 
 pub(super) fn evidence(connection: &Connection, log: &str, tenant: &str, run_id: &str) -> Result<Evidence, StoreError> {
     let snapshot = connection.unchecked_transaction().map_err(unavailable)?;
@@ -80,8 +90,15 @@ pub(super) fn evidence(connection: &Connection, log: &str, tenant: &str, run_id:
 
 /// Rows of a table, every stored column; generated ones are functions of the others. Rows of another tenant are shown
 /// only when that tenant has no run of this id: then somebody moved them there.
-fn raw_rows(connection: &Connection, table: &str, column: &str, value: &str, (tenant, run_id): (&str, &str)) -> Result<Vec<RawRow>, StoreError> {
-    let mut statement = connection.prepare_cached("SELECT name FROM pragma_table_xinfo(?1) WHERE hidden = 0").map_err(unavailable)?;
+fn raw_rows(
+    connection: &Connection,
+    table: &str,
+    column: &str,
+    value: &str,
+    (tenant, run_id): (&str, &str),
+) -> Result<Vec<RawRow>, StoreError> {
+    let mut statement =
+        connection.prepare_cached("SELECT name FROM pragma_table_xinfo(?1) WHERE hidden = 0").map_err(unavailable)?;
     let names = statement.query_map([table], |row| row.get::<_, String>(0)).map_err(unavailable)?;
     let names: Vec<String> = names.collect::<Result<_, _>>().map_err(unavailable)?;
     let quoted: Vec<String> = names.iter().map(|name| format!("\"{}\"", name.replace('"', "\"\""))).collect();
@@ -92,7 +109,9 @@ fn raw_rows(connection: &Connection, table: &str, column: &str, value: &str, (te
     );
     let mut statement = connection.prepare(&sql).map_err(unavailable)?;
     let rows = statement
-        .query_map((value, tenant, format!("run/{run_id}")), |row| names.iter().enumerate().map(|(index, name)| Ok((name.clone(), cell(row, index)?))).collect())
+        .query_map((value, tenant, format!("run/{run_id}")), |row| {
+            names.iter().enumerate().map(|(index, name)| Ok((name.clone(), cell(row, index)?))).collect()
+        })
         .map_err(unavailable)?;
     rows.collect::<Result<_, _>>().map_err(unavailable)
 }
@@ -119,7 +138,10 @@ pub(super) fn checkpoint_size(connection: &Connection) -> Result<u64, StoreError
 
 pub(super) fn has_due(connection: &Connection, at: u64) -> Result<bool, StoreError> {
     let sql = "SELECT EXISTS (SELECT 1 FROM run_queue WHERE owner IS NULL AND wake_at <= ?1)";
-    connection.prepare_cached(sql).and_then(|mut statement| statement.query_row([at], |row| row.get(0))).map_err(unavailable)
+    connection
+        .prepare_cached(sql)
+        .and_then(|mut statement| statement.query_row([at], |row| row.get(0)))
+        .map_err(unavailable)
 }
 
 /// Number of leaves, from the last transition.
@@ -129,14 +151,18 @@ pub(super) fn tree_size(connection: &Connection) -> Result<u64, StoreError> {
 }
 
 fn tile(connection: &Connection, (level, tile): TileId) -> Option<Vec<Hash>> {
-    let mut statement = connection.prepare_cached("SELECT hashes FROM ledger_tiles WHERE level = ?1 AND tile = ?2").ok()?;
+    let mut statement =
+        connection.prepare_cached("SELECT hashes FROM ledger_tiles WHERE level = ?1 AND tile = ?2").ok()?;
     let bytes: Vec<u8> = statement.query_row((level, tile), |row| row.get(0)).ok()?;
     let (hashes, rest) = bytes.as_chunks::<32>();
     rest.is_empty().then(|| hashes.iter().map(|hash| Hash(*hash)).collect())
 }
 
 fn tiles_corrupt() -> StoreError {
-    StoreError::Corrupt { at: "ledger_tiles".to_owned(), problem: "a tile is missing or has another width than the transitions call for".to_owned() }
+    StoreError::Corrupt {
+        at: "ledger_tiles".to_owned(),
+        problem: "a tile is missing or has another width than the transitions call for".to_owned(),
+    }
 }
 
 pub(super) fn tree(connection: &Connection) -> Result<Tree, StoreError> {
@@ -156,8 +182,13 @@ pub(super) fn subtree_roots(connection: &Connection, ranges: &[Range]) -> Result
     roots.collect::<Option<_>>().ok_or_else(tiles_corrupt)
 }
 
-pub(super) fn list_runs(connection: &Connection, tenant: Option<&str>, limit: usize) -> Result<Vec<RunListing>, StoreError> {
-    let sql = "SELECT id, run_no, tenant_id, agent_id, status, wait_reason, wait_ref, created_at, completed_at FROM runs
+pub(super) fn list_runs(
+    connection: &Connection,
+    tenant: Option<&str>,
+    limit: usize,
+) -> Result<Vec<RunListing>, StoreError> {
+    let sql =
+        "SELECT id, run_no, tenant_id, agent_id, status, wait_reason, wait_ref, created_at, completed_at FROM runs
                WHERE ?1 IS NULL OR tenant_id = ?1 ORDER BY created_at DESC, id DESC LIMIT ?2";
     let mut statement = connection.prepare_cached(sql).map_err(unavailable)?;
     let rows = statement.query_map((tenant, limit), |row| {
@@ -177,7 +208,8 @@ pub(super) fn list_runs(connection: &Connection, tenant: Option<&str>, limit: us
 }
 
 pub(super) fn list_agents(connection: &Connection, tenant: Option<&str>) -> Result<Vec<AgentRow>, StoreError> {
-    let sql = "SELECT tenant_id, id, name, created_at FROM agents WHERE ?1 IS NULL OR tenant_id = ?1 ORDER BY tenant_id, id";
+    let sql =
+        "SELECT tenant_id, id, name, created_at FROM agents WHERE ?1 IS NULL OR tenant_id = ?1 ORDER BY tenant_id, id";
     let mut statement = connection.prepare_cached(sql).map_err(unavailable)?;
     let rows = statement.query_map([tenant], |row| {
         Ok(AgentRow { tenant_id: row.get(0)?, id: row.get(1)?, name: row.get(2)?, created_at: row.get(3)? })

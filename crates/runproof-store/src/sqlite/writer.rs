@@ -39,7 +39,13 @@ pub(super) struct Batch<'a> {
 
 impl Batch<'_> {
     /// Appends what commits together in one stream, and gives it its place in the ledger.
-    pub(super) fn transition(&mut self, tenant: &str, stream: &Stream, first_seq: u64, lines: &[Line]) -> Result<(), StoreError> {
+    pub(super) fn transition(
+        &mut self,
+        tenant: &str,
+        stream: &Stream,
+        first_seq: u64,
+        lines: &[Line],
+    ) -> Result<(), StoreError> {
         let first_leaf = self.tree.size();
         let (mut events, mut payloads) = (Vec::new(), Vec::new());
         for (index, line) in lines.iter().enumerate() {
@@ -51,7 +57,8 @@ impl Batch<'_> {
             payloads.extend_from_slice(line.payload.as_deref().unwrap_or_default());
             self.tree.push(line.leaf);
         }
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).map_err(|error| StoreError::Unavailable(error.to_string()));
+        let text =
+            |bytes: Vec<u8>| String::from_utf8(bytes).map_err(|error| StoreError::Unavailable(error.to_string()));
         let mut statement = self
             .connection
             .prepare_cached(include_str!("../../sql/sqlite/insert_transition.sql"))
@@ -242,7 +249,8 @@ pub(super) fn create_ledger(connection: Connection, notary: Box<dyn Notary>, see
             .connection
             .execute("INSERT INTO ledger (only, origin, vkey, created_at) VALUES (1, ?1, ?2, ?3)", row)
             .map_err(unavailable)?;
-        let mut batch = Batch { connection: &writer.connection, log: &writer.log, sealed: false, tree: &mut writer.tree };
+        let mut batch =
+            Batch { connection: &writer.connection, log: &writer.log, sealed: false, tree: &mut writer.tree };
         batch.transition("", &Stream::Log, 0, &[line])?;
         super::apply::write_head(&writer.connection, "", &Stream::Log, &head, 0)?;
         writer.write_tiles()?;

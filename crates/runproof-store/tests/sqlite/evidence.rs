@@ -9,7 +9,9 @@ const TRANSITION_UPDATE: &str = "S6_IMMUTABILITY_VIOLATION: transitions is appen
 type Text = fn(&str, &str) -> String;
 
 fn record_erasure(tenant: &str, run_id: &str, seq: i64) -> String {
-    format!("INSERT INTO erasures (tenant_id, run_id, seq, field, part_index, erased_at) VALUES ('{tenant}', '{run_id}', {seq}, 'goal', -1, 'now')")
+    format!(
+        "INSERT INTO erasures (tenant_id, run_id, seq, field, part_index, erased_at) VALUES ('{tenant}', '{run_id}', {seq}, 'goal', -1, 'now')"
+    )
 }
 
 #[test]
@@ -51,14 +53,23 @@ fn a_payload_is_changed_only_while_its_erasure_is_on_record() {
         .unwrap();
     let erase = format!("UPDATE transitions SET payloads = '' WHERE first_leaf = {leaf}");
     // Records of another tenant, another run, and of the events just before and just after.
-    for elsewhere in [record_erasure(OTHER, "r_1", seq), record_erasure(TENANT, "r_2", seq), record_erasure(TENANT, "r_1", seq - 1), record_erasure(TENANT, "r_1", seq + events)] {
+    for elsewhere in [
+        record_erasure(OTHER, "r_1", seq),
+        record_erasure(TENANT, "r_2", seq),
+        record_erasure(TENANT, "r_1", seq - 1),
+        record_erasure(TENANT, "r_1", seq + events),
+    ] {
         taken(&db, &elsewhere);
         refused(&db, &erase, TRANSITION_UPDATE);
     }
     taken(&db, &record_erasure(TENANT, "r_1", seq + events - 1));
     for (column, value) in other_values(&db, "transitions") {
         if column != "payloads" {
-            refused(&db, &format!("UPDATE transitions SET payloads = '', {column} = {value} WHERE first_leaf = {leaf}"), TRANSITION_UPDATE);
+            refused(
+                &db,
+                &format!("UPDATE transitions SET payloads = '', {column} = {value} WHERE first_leaf = {leaf}"),
+                TRANSITION_UPDATE,
+            );
         }
     }
     taken(&db, &erase);

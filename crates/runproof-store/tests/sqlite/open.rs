@@ -58,7 +58,9 @@ fn a_database_behind_the_kept_checkpoint_is_refused() {
     disk.close();
     let kept = disk.keeper.last().unwrap().size;
     std::fs::write(&disk.path, older).unwrap();
-    let text = format!("the database has 1 leaves, but a checkpoint of {kept} leaves was signed: it was rolled back or replaced");
+    let text = format!(
+        "the database has 1 leaves, but a checkpoint of {kept} leaves was signed: it was rolled back or replaced"
+    );
     refuses(&disk.path, &disk.keeper, &text);
     assert_eq!(kept, 5);
 }
@@ -72,12 +74,20 @@ fn another_history_of_the_kept_size_is_refused() {
     }
     let kept = one.keeper.last().unwrap();
     assert_eq!(kept.size, other.keeper.last().unwrap().size);
-    refuses(&other.path, &one.keeper, "the database has 5 leaves, but a checkpoint of 5 leaves was signed: it was rolled back or replaced");
+    refuses(
+        &other.path,
+        &one.keeper,
+        "the database has 5 leaves, but a checkpoint of 5 leaves was signed: it was rolled back or replaced",
+    );
     // It stays refused when it has grown past the kept size.
     reopen(&mut other);
     change(other.sqlite().as_ref(), "t_3", TenantChange::Create);
     other.close();
-    refuses(&other.path, &one.keeper, "the database has 6 leaves, but a checkpoint of 5 leaves was signed: it was rolled back or replaced");
+    refuses(
+        &other.path,
+        &one.keeper,
+        "the database has 6 leaves, but a checkpoint of 5 leaves was signed: it was rolled back or replaced",
+    );
     assert_eq!(one.keeper.last(), Some(kept), "nothing was signed");
 }
 
@@ -117,7 +127,12 @@ fn what_is_no_database_of_ours_is_refused_by_name() {
         let said = said.expect("an error").to_string();
         assert!(said.starts_with(&of_a_directory), "{said}");
     }
-    assert!(sqlite::create(&dir.path().join("none/runproof.db"), "now").unwrap_err().to_string().starts_with("cannot open `"));
+    assert!(
+        sqlite::create(&dir.path().join("none/runproof.db"), "now")
+            .unwrap_err()
+            .to_string()
+            .starts_with("cannot open `")
+    );
 }
 
 /// The user that may write anywhere is stopped by no mode: for him the test runs once more, as somebody else.
@@ -139,9 +154,18 @@ fn what_cannot_be_written_is_refused_by_name() {
     }
     chown(dir, Some(NOBODY), Some(NOBODY)).unwrap();
     let mut again = std::process::Command::new(std::env::current_exe().unwrap());
-    again.args(["--exact", "sqlite::open::what_cannot_be_written_is_refused_by_name"]).env("RUNPROOF_READ_ONLY_DIR", dir).uid(NOBODY).gid(NOBODY);
+    again
+        .args(["--exact", "sqlite::open::what_cannot_be_written_is_refused_by_name"])
+        .env("RUNPROOF_READ_ONLY_DIR", dir)
+        .uid(NOBODY)
+        .gid(NOBODY);
     let output = again.output().expect("the test program, as a user who is not root");
-    assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
     assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"));
 }
 

@@ -8,7 +8,13 @@ use super::ended_run;
 
 /// What `sqlite3` prints for the statements; a missing program is a failure, not a reason to look away.
 fn sqlite3(path: &Path, sql: &str) -> String {
-    let program = Command::new("sqlite3").arg("-batch").arg(path).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let program = Command::new("sqlite3")
+        .arg("-batch")
+        .arg(path)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
     let mut program = program.expect("the program `sqlite3` is missing: apt-get install sqlite3");
     program.stdin.take().unwrap().write_all(sql.as_bytes()).unwrap();
     let output = program.wait_with_output().unwrap();

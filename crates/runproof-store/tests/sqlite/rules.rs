@@ -6,8 +6,10 @@ use super::{count, ended_run, other_values, refused, taken};
 use crate::support::*;
 
 const TRACE_UPDATE: &str = "S6_IMMUTABILITY_VIOLATION: aos_traces is immutable. UPDATE rejected. Only archival (archived_at: NULL -> timestamp) or completion (status/completed_at/metadata only) is permitted.";
-const TRACE_DELETE: &str = "S6_IMMUTABILITY_VIOLATION: aos_traces direct DELETE not allowed. Archive first using cleanup_old_traces().";
-const STEP_INSERT: &str = "S6_IMMUTABILITY_VIOLATION: aos_trace_steps INSERT rejected. The trace does not exist or is not running.";
+const TRACE_DELETE: &str =
+    "S6_IMMUTABILITY_VIOLATION: aos_traces direct DELETE not allowed. Archive first using cleanup_old_traces().";
+const STEP_INSERT: &str =
+    "S6_IMMUTABILITY_VIOLATION: aos_trace_steps INSERT rejected. The trace does not exist or is not running.";
 const STEP_UPDATE: &str = "S6_IMMUTABILITY_VIOLATION: aos_trace_steps is immutable. UPDATE rejected. Only archival (archived_at: NULL -> timestamp) is permitted.";
 const STEP_DELETE: &str = "S6_IMMUTABILITY_VIOLATION: aos_trace_steps direct DELETE not allowed. Use archival.";
 const RUN_OVER: &str = "runs: a run that is over cannot be changed";
@@ -15,16 +17,30 @@ const RUN_FIXED: &str = "runs: who, what and where from cannot be changed";
 
 /// What never changes in a run.
 const FIXED: [&str; 11] = [
-    "tenant_id", "id", "run_no", "agent_id", "origin_system_id", "actor_type", "actor_id", "goal", "is_synthetic",
-    "synthetic_scenario_id", "created_at",
+    "tenant_id",
+    "id",
+    "run_no",
+    "agent_id",
+    "origin_system_id",
+    "actor_type",
+    "actor_id",
+    "goal",
+    "is_synthetic",
+    "synthetic_scenario_id",
+    "created_at",
 ];
 
 fn insert_run(id: &str, agent: &str, origin: &str, more: (&str, &str)) -> String {
-    format!("INSERT INTO runs (tenant_id, id, agent_id, origin_system_id, goal{}) VALUES ('t_1', '{id}', {agent}, {origin}, 'g'{})", more.0, more.1)
+    format!(
+        "INSERT INTO runs (tenant_id, id, agent_id, origin_system_id, goal{}) VALUES ('t_1', '{id}', {agent}, {origin}, 'g'{})",
+        more.0, more.1
+    )
 }
 
 fn insert_trace(run_id: &str, status: &str) -> String {
-    format!("INSERT INTO aos_traces (tenant_id, trace_id, run_id, status, schema_version, started_at, created_at) VALUES ('t_1', 'trace_{run_id}', '{run_id}', '{status}', 'x', 'now', 'now')")
+    format!(
+        "INSERT INTO aos_traces (tenant_id, trace_id, run_id, status, schema_version, started_at, created_at) VALUES ('t_1', 'trace_{run_id}', '{run_id}', '{status}', 'x', 'now', 'now')"
+    )
 }
 
 fn insert_step(run_id: &str, index: u32, status: &str, source: &str, level: &str) -> String {
@@ -45,7 +61,10 @@ fn by_hand(connection: &Connection) {
 /// The statement breaks the CHECK that begins so.
 fn breaks(connection: &Connection, sql: &str, check: &str) {
     let said = connection.execute(sql, []).map(drop).map_err(|error| error.to_string());
-    assert!(said.as_ref().is_err_and(|text| text.starts_with(&format!("CHECK constraint failed: {check}"))), "{said:?}\n{sql}");
+    assert!(
+        said.as_ref().is_err_and(|text| text.starts_with(&format!("CHECK constraint failed: {check}"))),
+        "{said:?}\n{sql}"
+    );
 }
 
 #[test]
@@ -76,7 +95,9 @@ fn the_vocabularies_are_closed() {
     for status in ["", "paused", "completed", "SUCCEEDED"] {
         breaks(&db, &insert_run("h_1", "'a_1'", "'s'", (", status", &format!(", '{status}'"))), "status IN (");
     }
-    for status in ["queued", "running", "retry", "pending_approval", "waiting", "succeeded", "failed", "halted", "cancelled"] {
+    for status in
+        ["queued", "running", "retry", "pending_approval", "waiting", "succeeded", "failed", "halted", "cancelled"]
+    {
         taken(&db, &insert_run(status, "'a_1'", "'s'", (", status", &format!(", '{status}'"))));
     }
     breaks(&db, &insert_run("h_1", "'a_1'", "'s'", (", actor_type", ", 'robot'")), "actor_type IN (");
@@ -157,7 +178,11 @@ fn a_step_changes_by_archival_only_and_after_its_trace_ended() {
         for (column, value) in other_values(&db, "aos_trace_steps") {
             if column != "archived_at" {
                 refused(&db, &format!("UPDATE aos_trace_steps SET {column} = {value} {one}"), STEP_UPDATE);
-                refused(&db, &format!("UPDATE aos_trace_steps SET archived_at = 'now', {column} = {value} {one}"), STEP_UPDATE);
+                refused(
+                    &db,
+                    &format!("UPDATE aos_trace_steps SET archived_at = 'now', {column} = {value} {one}"),
+                    STEP_UPDATE,
+                );
             }
         }
         refused(&db, &format!("DELETE FROM aos_trace_steps {one}"), STEP_DELETE);

@@ -59,7 +59,10 @@ fn a_migration_with_another_text_is_refused() {
     taken(&disk.raw(), "UPDATE schema_migrations SET checksum = 'another'");
     let error = sqlite::create(&disk.path, NOW).unwrap_err();
     assert!(matches!(error, OpenError::Migrate(MigrateError::Checksum(1))), "{error:?}");
-    assert_eq!(error.to_string(), "migration 0001 was applied with another text: the schema is not the one that this version knows");
+    assert_eq!(
+        error.to_string(),
+        "migration 0001 was applied with another text: the schema is not the one that this version knows"
+    );
 }
 
 #[test]
@@ -80,7 +83,10 @@ fn a_newer_schema_is_refused() {
 #[test]
 fn the_schema_is_the_one_in_the_snapshot() {
     let disk = OnDisk::new();
-    let objects = names(&disk.raw(), "SELECT type || ' ' || name || ' on ' || tbl_name || coalesce(char(10) || sql, '') FROM sqlite_master ORDER BY type, name");
+    let objects = names(
+        &disk.raw(),
+        "SELECT type || ' ' || name || ' on ' || tbl_name || coalesce(char(10) || sql, '') FROM sqlite_master ORDER BY type, name",
+    );
     let schema = objects.join("\n\n") + "\n";
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sqlite/schema.snapshot");
     if std::env::var_os("RUNPROOF_UPDATE").is_some() {
@@ -129,7 +135,8 @@ fn every_table_and_column_is_described_and_nothing_else() {
     let disk = OnDisk::new();
     let db = disk.raw();
     let described = described();
-    let exist: BTreeSet<String> = names(&db, "SELECT name FROM sqlite_master WHERE type IN ('table', 'view')").into_iter().collect();
+    let exist: BTreeSet<String> =
+        names(&db, "SELECT name FROM sqlite_master WHERE type IN ('table', 'view')").into_iter().collect();
     assert_eq!(described.keys().cloned().collect::<BTreeSet<_>>(), exist);
     for (table, described) in described {
         assert_eq!(described, columns(&db, &table), "columns of `{table}`");

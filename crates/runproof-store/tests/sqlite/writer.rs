@@ -63,14 +63,34 @@ fn a_job_that_fails_takes_nothing_with_it() {
         let run = admitted(OTHER, &format!("r_{n}"), Some(waiting()));
         let mut nobody = run.clone();
         nobody.request.agent = "nobody".to_owned();
-        jobs.push((true, Box::pin(async { store.change_tenant(TENANT, good, stamp(START)).await.map_err(|error| text(&error)) })));
-        jobs.push((false, Box::pin(async { store.append(fails_at_the_end(&held)).await.map_err(|error| text(&error)) })));
-        jobs.push((true, Box::pin(async { store.open_run(run, None, stamp(START)).await.map(drop).map_err(|error| text(&error)) })));
-        jobs.push((false, Box::pin(async { store.open_run(nobody, None, stamp(START)).await.map(drop).map_err(|error| text(&error)) })));
-        jobs.push((false, Box::pin(async { store.change_tenant(TENANT, twice, stamp(START)).await.map_err(|error| text(&error)) })));
+        jobs.push((
+            true,
+            Box::pin(async { store.change_tenant(TENANT, good, stamp(START)).await.map_err(|error| text(&error)) }),
+        ));
+        jobs.push((
+            false,
+            Box::pin(async { store.append(fails_at_the_end(&held)).await.map_err(|error| text(&error)) }),
+        ));
+        jobs.push((
+            true,
+            Box::pin(async { store.open_run(run, None, stamp(START)).await.map(drop).map_err(|error| text(&error)) }),
+        ));
+        jobs.push((
+            false,
+            Box::pin(async {
+                store.open_run(nobody, None, stamp(START)).await.map(drop).map_err(|error| text(&error))
+            }),
+        ));
+        jobs.push((
+            false,
+            Box::pin(async { store.change_tenant(TENANT, twice, stamp(START)).await.map_err(|error| text(&error)) }),
+        ));
     }
     for (_, job) in &mut jobs {
-        assert!(job.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending(), "nothing is acknowledged before it is durable");
+        assert!(
+            job.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending(),
+            "nothing is acknowledged before it is durable"
+        );
     }
     lock.execute_batch("COMMIT").unwrap();
     for (number, (good, job)) in jobs.into_iter().enumerate() {
@@ -80,7 +100,11 @@ fn a_job_that_fails_takes_nothing_with_it() {
 
     let db = disk.raw();
     assert_eq!(count(&db, "SELECT count(*) FROM agents WHERE tenant_id = 't_1'"), 41);
-    assert_eq!(count(&db, "SELECT max(run_no) FROM runs WHERE tenant_id = 't_2'"), 40, "what is refused uses up no number");
+    assert_eq!(
+        count(&db, "SELECT max(run_no) FROM runs WHERE tenant_id = 't_2'"),
+        40,
+        "what is refused uses up no number"
+    );
     // 40 agents, and 40 runs of three events each; nothing of what failed.
     assert_eq!(count(&db, "SELECT max(first_leaf + event_count) FROM transitions"), before + 40 + 40 * 3);
     block_on(store.append(claim_event(&held))).expect("the run is where it was");

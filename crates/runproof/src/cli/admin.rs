@@ -23,7 +23,8 @@ fn check_id(what: &str, id: &str) -> Result<(), AppError> {
         return Ok(());
     }
     let shown = runproof_proof::finding::printable(id);
-    Err(AppError::new(Kind::Refused, "request.id", format!("{what} `{shown}` is not an id, nothing was written")).hint("1 to 64 of A-Z a-z 0-9 _ . : -"))
+    Err(AppError::new(Kind::Refused, "request.id", format!("{what} `{shown}` is not an id, nothing was written"))
+        .hint("1 to 64 of A-Z a-z 0-9 _ . : -"))
 }
 
 impl CreateTenant {
@@ -32,7 +33,9 @@ impl CreateTenant {
         check_id("tenant", &self.id)?;
         let command = Command::Tenant { tenant: self.id.clone(), change: TenantChange::Create, actor: local_actor() };
         execute(&app, output, command).await?;
-        output.print(&json!({ "tenant_id": self.id }), || format!("created tenant {}\nnext: runproof create-agent --name NAME --tenant-id {}\n", self.id, self.id));
+        output.print(&json!({ "tenant_id": self.id }), || {
+            format!("created tenant {}\nnext: runproof create-agent --name NAME --tenant-id {}\n", self.id, self.id)
+        });
         Ok(0)
     }
 }
@@ -58,10 +61,15 @@ impl CreateAgent {
         let id = self.id.unwrap_or_else(|| self.name.chars().map(|c| if allowed(c) { c } else { '-' }).collect());
         check_id("agent", &id)?;
         if id == "legacy-unknown" || self.name.contains('\0') {
-            return Err(AppError::new(Kind::Refused, "request.id", "this name is not allowed, nothing was written").hint("choose another --name"));
+            return Err(AppError::new(Kind::Refused, "request.id", "this name is not allowed, nothing was written")
+                .hint("choose another --name"));
         }
         if !runproof_engine::redact::literal_secrets_in_text(&self.name).is_empty() {
-            return Err(AppError::new(Kind::Refused, "name.literal_secret", "the name holds a literal secret, nothing was written"));
+            return Err(AppError::new(
+                Kind::Refused,
+                "name.literal_secret",
+                "the name holds a literal secret, nothing was written",
+            ));
         }
         let change = TenantChange::CreateAgent { id: id.clone(), name: self.name.clone() };
         let command = Command::Tenant { tenant: self.tenant_id.clone(), change, actor: local_actor() };

@@ -69,7 +69,8 @@ impl Page {
 impl Demo {
     pub(super) async fn run(self, output: Output) -> Result<u8, AppError> {
         let page = Page { output, colour: output.colour() };
-        let folder = self.folder.unwrap_or_else(|| std::env::temp_dir().join(format!("runproof-demo-{}", runtime::new_id())));
+        let folder =
+            self.folder.unwrap_or_else(|| std::env::temp_dir().join(format!("runproof-demo-{}", runtime::new_id())));
         let server = target::Target::start().await?;
         let app = app(&folder, server.address())?;
         initialise(&app, None)?;
@@ -88,7 +89,12 @@ impl Demo {
         let bundle = folder.join("demo.runproof");
         let bytes = export(&proof, &bundle, None)?;
         let key = app.home.signer()?.verifier();
-        page.say(&format!("bundle  {} ({} bytes, {} events)", bundle.display(), bytes.len(), proof.report.events.len()));
+        page.say(&format!(
+            "bundle  {} ({} bytes, {} events)",
+            bundle.display(),
+            bytes.len(),
+            proof.report.events.len()
+        ));
         page.say(&format!("key     {}", key.vkey()));
 
         page.head(3, "Anybody can check it, offline, with the file and the key alone");
@@ -99,9 +105,12 @@ impl Demo {
         page.head(4, "Somebody changes one digit in a copy of the database");
         let copy = folder.join("forged.db");
         let (before, after) = forge_cost(&app.database, &copy, &run.id, FORGED)?;
-        page.say(&format!("UPDATE aos_trace_steps SET cost_microcents = {after} WHERE step_id = '{FORGED}'  -- was {before}"));
+        page.say(&format!(
+            "UPDATE aos_trace_steps SET cost_microcents = {after} WHERE step_id = '{FORGED}'  -- was {before}"
+        ));
         let forged = prove(&SqliteStore::open_reader(&copy)?, TENANT, &run.id, &app.home.trust()?, None).await?;
-        let forged = forged.ok_or_else(|| AppError::new(Kind::Internal, "demo.copy", "the copy has lost the run"))?.report;
+        let forged =
+            forged.ok_or_else(|| AppError::new(Kind::Internal, "demo.copy", "the copy has lost the run"))?.report;
         page.say(&format!("{}  {}", page.verdict(forged.verdict()), forged.verdict().meaning()));
         let finding = forged.decisive().cloned();
         if let Some(finding) = &finding {
@@ -120,24 +129,35 @@ impl Demo {
             output.print(&value, String::new);
         }
         let shown = offline.verdict() == Verdict::Verified && forged.verdict() == Verdict::Tampered;
-        if shown { Ok(0) } else { Err(AppError::new(Kind::Internal, "demo.verdict", "the demo did not end with VERIFIED and TAMPERED")) }
+        if shown {
+            Ok(0)
+        } else {
+            Err(AppError::new(Kind::Internal, "demo.verdict", "the demo did not end with VERIFIED and TAMPERED"))
+        }
     }
 }
 
 fn app(folder: &Path, address: std::net::SocketAddr) -> Result<App, AppError> {
-    std::fs::create_dir_all(folder).map_err(|error| AppError::usage("demo.folder", format!("cannot create `{}`: {error}", folder.display())))?;
+    std::fs::create_dir_all(folder)
+        .map_err(|error| AppError::usage("demo.folder", format!("cannot create `{}`: {error}", folder.display())))?;
     let home = Home::at(folder.join("home"));
     if home.key_path().exists() {
-        return Err(AppError::usage("demo.folder", format!("`{}` has a demo in it already", folder.display())).hint("choose another --folder"));
+        return Err(AppError::usage("demo.folder", format!("`{}` has a demo in it already", folder.display()))
+            .hint("choose another --folder"));
     }
-    let egress = Egress::parse(&address.to_string()).map_err(|error| AppError::new(Kind::Internal, "demo.egress", error.to_string()))?;
+    let egress = Egress::parse(&address.to_string())
+        .map_err(|error| AppError::new(Kind::Internal, "demo.egress", error.to_string()))?;
     let database = home.folder().join("runproof.db");
     Ok(App { home, database, default_database: true, egress, test_skills: false })
 }
 
 async fn run_plan(app: &App, output: Output, address: std::net::SocketAddr) -> Result<Run, AppError> {
-    let engine = app.engine(output)?.ok_or_else(|| AppError::new(Kind::Store, "store.busy", "another demo runs in this folder"))?;
-    for change in [TenantChange::Create, TenantChange::CreateAgent { id: AGENT.to_owned(), name: "Shopkeeper".to_owned() }] {
+    let engine = app
+        .engine(output)?
+        .ok_or_else(|| AppError::new(Kind::Store, "store.busy", "another demo runs in this folder"))?;
+    for change in
+        [TenantChange::Create, TenantChange::CreateAgent { id: AGENT.to_owned(), name: "Shopkeeper".to_owned() }]
+    {
         engine.execute(Command::Tenant { tenant: TENANT.to_owned(), change, actor: local_actor() }).await?;
     }
     let request = RunRequest {

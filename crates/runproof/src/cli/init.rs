@@ -66,10 +66,16 @@ fn check_ledger(app: &App) -> Result<(), AppError> {
         if !app.home.checkpoint_path().exists() {
             return Ok(());
         }
-        let message = format!("`{}` has signed a ledger that is not in `{}`, nothing was made", app.home.folder().display(), app.database.display());
-        return Err(AppError::new(Kind::Store, "init.ledger_missing", message).hint("put the database back, or begin anew in another RUNPROOF_HOME"));
+        let message = format!(
+            "`{}` has signed a ledger that is not in `{}`, nothing was made",
+            app.home.folder().display(),
+            app.database.display()
+        );
+        return Err(AppError::new(Kind::Store, "init.ledger_missing", message)
+            .hint("put the database back, or begin anew in another RUNPROOF_HOME"));
     };
-    let key = app.home.key_path().exists().then(|| app.home.signer()).transpose()?.map(|signer| signer.verifier().vkey());
+    let key =
+        app.home.key_path().exists().then(|| app.home.signer()).transpose()?.map(|signer| signer.verifier().vkey());
     match key {
         Some(key) if key == ledger => Ok(()),
         key => Err(OpenError::OtherKey { key: key.unwrap_or("missing".to_owned()), ledger }.into()),

@@ -24,7 +24,9 @@ impl ListAgents {
         output.print(&json!({ "agents": agents }), || {
             let rows: Vec<Vec<String>> = agents
                 .iter()
-                .map(|agent| vec![agent.tenant_id.clone(), agent.id.clone(), agent.name.clone(), agent.created_at.clone()])
+                .map(|agent| {
+                    vec![agent.tenant_id.clone(), agent.id.clone(), agent.name.clone(), agent.created_at.clone()]
+                })
                 .collect();
             table(&["TENANT", "AGENT", "NAME", "CREATED"], &rows)
         });
@@ -46,7 +48,9 @@ pub(super) struct ListRuns {
 impl ListRuns {
     pub(super) async fn run(self, output: Output) -> Result<u8, AppError> {
         let runs = App::from_environment()?.reader()?.list_runs(self.tenant_id.as_deref(), self.limit).await?;
-        output.print(&json!({ "runs": runs }), || table(&["RUN", "NO", "TENANT", "AGENT", "STATUS", "WAITS FOR", "CREATED"], &rows(&runs)));
+        output.print(&json!({ "runs": runs }), || {
+            table(&["RUN", "NO", "TENANT", "AGENT", "STATUS", "WAITS FOR", "CREATED"], &rows(&runs))
+        });
         Ok(0)
     }
 }
@@ -60,7 +64,15 @@ fn rows(runs: &[RunListing]) -> Vec<Vec<String>> {
     runs.iter()
         .map(|run| {
             let number = run.run_no.map(|number| number.to_string()).unwrap_or_default();
-            vec![run.run_id.clone(), number, run.tenant_id.clone(), run.agent_id.clone(), run.status.clone(), waits(run), run.created_at.clone()]
+            vec![
+                run.run_id.clone(),
+                number,
+                run.tenant_id.clone(),
+                run.agent_id.clone(),
+                run.status.clone(),
+                waits(run),
+                run.created_at.clone(),
+            ]
         })
         .collect()
 }

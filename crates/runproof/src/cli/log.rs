@@ -38,7 +38,10 @@ impl Log {
         let Self::Checkpoint = self;
         let app = App::from_environment()?;
         let note = app.reader()?.checkpoint().await?;
-        let note = note.ok_or_else(|| AppError::new(Kind::Store, "log.unsigned", "no checkpoint has been signed yet").hint("runproof worker --drain"))?;
+        let note = note.ok_or_else(|| {
+            AppError::new(Kind::Store, "log.unsigned", "no checkpoint has been signed yet")
+                .hint("runproof worker --drain")
+        })?;
         output.print(&json!({ "checkpoint": note }), || note.clone());
         Ok(0)
     }

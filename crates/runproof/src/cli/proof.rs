@@ -56,7 +56,13 @@ impl Proof {
 }
 
 /// Proves a run; waits a little for a checkpoint when that is all that is missing.
-pub(super) async fn proved(store: &dyn Store, tenant: &str, run_id: &str, app: &App, since: Option<u64>) -> Result<prove::Proof, AppError> {
+pub(super) async fn proved(
+    store: &dyn Store,
+    tenant: &str,
+    run_id: &str,
+    app: &App,
+    since: Option<u64>,
+) -> Result<prove::Proof, AppError> {
     let started = Instant::now();
     loop {
         let trust = app.home.trust()?;
@@ -90,12 +96,21 @@ fn patience(report: &Report) -> Option<Duration> {
 pub(super) fn export(proof: &prove::Proof, path: &Path, since: Option<u64>) -> Result<Vec<u8>, AppError> {
     let missing = || AppError::new(Kind::Refused, "bundle.none", "there is no evidence to export, nothing was written");
     let mut bundle = proof.bundle.clone().ok_or_else(missing)?;
-    if since.is_none() {
-        bundle.consistency = None;
-        bundle.header.since = None;
+    match since {
+        Some(since) if bundle.consistency.is_none() => {
+            let message = format!("the log cannot show that it grew from {since} leaves, nothing was written");
+            return Err(AppError::new(Kind::Refused, "bundle.since", message)
+                .hint("--since is the size in a checkpoint that this log signed before"));
+        }
+        Some(_) => {}
+        None => {
+            bundle.consistency = None;
+            bundle.header.since = None;
+        }
     }
     let bytes = bundle.encode().map_err(|error| AppError::new(Kind::Refused, "bundle.encode", error.to_string()))?;
-    std::fs::write(path, &bytes).map_err(|error| AppError::usage("file.unwritable", format!("cannot write `{}`: {error}", path.display())))?;
+    std::fs::write(path, &bytes)
+        .map_err(|error| AppError::usage("file.unwritable", format!("cannot write `{}`: {error}", path.display())))?;
     Ok(bytes)
 }
 
@@ -117,7 +132,8 @@ impl Last {
         let app = App::from_environment()?;
         let store = app.reader()?;
         let newest = store.list_runs(self.tenant_id.as_deref(), 1).await?.into_iter().next();
-        let newest = newest.ok_or_else(|| AppError::usage("run.none", "there is no run yet").hint("runproof run --help"))?;
+        let newest =
+            newest.ok_or_else(|| AppError::usage("run.none", "there is no run yet").hint("runproof run --help"))?;
         let proof = proved(&store, &newest.tenant_id, &newest.run_id, &app, None).await?;
         let path = self.bundle.unwrap_or_else(|| PathBuf::from(format!("{}.runproof", newest.run_id)));
         let bytes = export(&proof, &path, None)?;

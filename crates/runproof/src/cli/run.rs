@@ -15,8 +15,8 @@ use runproof_store::Store;
 use serde_json::{Value, json};
 
 use super::proof::proved;
-use super::{POLL, TAKE_OVER_EVERY, request};
 use super::verify::read_file;
+use super::{POLL, TAKE_OVER_EVERY, request};
 use crate::app::{App, local_actor};
 use crate::engine::{Command, Engine, no_run};
 use crate::error::{AppError, Kind};
@@ -68,7 +68,8 @@ impl Run {
         };
         let store = app.reader()?;
         let run = store.load_run(&tenant, &run_id).await?.ok_or_else(|| no_run(&tenant, &run_id))?;
-        let proof = if no_wait { Value::Null } else { proved(&store, &tenant, &run_id, &app, None).await?.report.to_json() };
+        let proof =
+            if no_wait { Value::Null } else { proved(&store, &tenant, &run_id, &app, None).await?.report.to_json() };
         let value = run_json(&run, Some(proof.clone()));
         output.print(&value, || run_text(&run, &proof, output));
         if let Some((WaitReason::Resolution(step), _)) = run.wait_since() {
@@ -82,7 +83,13 @@ impl Run {
             None => None,
             Some(path) => {
                 let bytes = read_file(path, MAX_PLAN_FILE)?;
-                let refused = |problem: String| AppError::new(Kind::Refused, "plan.unreadable", format!("plan `{}`: {problem}; nothing was written", path.display()));
+                let refused = |problem: String| {
+                    AppError::new(
+                        Kind::Refused,
+                        "plan.unreadable",
+                        format!("plan `{}`: {problem}; nothing was written", path.display()),
+                    )
+                };
                 if bytes.len() > MAX_PLAN_FILE {
                     return Err(refused(format!("more than {MAX_PLAN_FILE} bytes")));
                 }
@@ -144,7 +151,12 @@ async fn drive(engine: &Arc<Engine>, claimed: Claimed) -> Result<(), AppError> {
 }
 
 /// Leaves the run to the process that is the engine.
-async fn elsewhere(app: &App, output: Output, request_body: RunRequest, no_wait: bool) -> Result<(String, String), AppError> {
+async fn elsewhere(
+    app: &App,
+    output: Output,
+    request_body: RunRequest,
+    no_wait: bool,
+) -> Result<(String, String), AppError> {
     let tenant = request_body.tenant.clone();
     let done = request(app, output, &Command::Run(Box::new(request_body))).await?;
     let run_id = done.run_id.unwrap_or_default();
@@ -175,13 +187,18 @@ pub(super) fn exit_code(status: RunStatus) -> u8 {
         RunStatus::Ended(EndStatus::Succeeded) => 0,
         RunStatus::Ended(EndStatus::Failed) => 3,
         RunStatus::Ended(EndStatus::Halted) => 4,
-        RunStatus::Queued | RunStatus::Running | RunStatus::Retry | RunStatus::Waiting | RunStatus::PendingApproval => 5,
+        RunStatus::Queued | RunStatus::Running | RunStatus::Retry | RunStatus::Waiting | RunStatus::PendingApproval => {
+            5
+        }
         RunStatus::Ended(EndStatus::Cancelled) => 6,
     }
 }
 
 fn error_text(run: &RunState) -> Option<String> {
-    run.error.as_ref().filter(|_| !matches!(run.status(), RunStatus::Ended(EndStatus::Succeeded))).and_then(|error| error.as_str().map(str::to_owned))
+    run.error
+        .as_ref()
+        .filter(|_| !matches!(run.status(), RunStatus::Ended(EndStatus::Succeeded)))
+        .and_then(|error| error.as_str().map(str::to_owned))
 }
 
 /// The object that `run` and `get-run` print.
@@ -239,7 +256,8 @@ pub(super) fn run_text(run: &RunState, proof: &Value, output: Output) -> String 
         out.push_str(&format!("Error:   {}\n", runproof_proof::finding::printable(&error)));
     }
     if let Some(verdict) = proof["verdict"].as_str() {
-        let paint = |code: &str| if output.colour() { format!("\u{1b}[{code}m{verdict}\u{1b}[0m") } else { verdict.to_owned() };
+        let paint =
+            |code: &str| if output.colour() { format!("\u{1b}[{code}m{verdict}\u{1b}[0m") } else { verdict.to_owned() };
         out.push_str(&format!("Proof:   {}\n", paint(if verdict == "VERIFIED" { "1;32" } else { "1;33" })));
     }
     if let Some((WaitReason::Resolution(step), _)) = run.wait_since() {
@@ -260,7 +278,8 @@ pub(super) fn steps_table(run: &RunState) -> String {
         .iter()
         .map(|settled| {
             let step = &settled.step;
-            let name = step.item.as_ref().map_or_else(|| step.step_id.clone(), |item| format!("{} ({item})", step.step_id));
+            let name =
+                step.item.as_ref().map_or_else(|| step.step_id.clone(), |item| format!("{} ({item})", step.step_id));
             vec![
                 step.step_index.to_string(),
                 name,

@@ -33,7 +33,12 @@ impl ListSkills {
                 .map(|skill| {
                     let manifest = skill.manifest();
                     let effects: Vec<&str> = manifest.effects.iter().map(|effect| effect.word()).collect();
-                    vec![manifest.name.to_owned(), manifest.version.to_owned(), effects.join(" "), manifest.description.to_owned()]
+                    vec![
+                        manifest.name.to_owned(),
+                        manifest.version.to_owned(),
+                        effects.join(" "),
+                        manifest.description.to_owned(),
+                    ]
                 })
                 .collect();
             table(&["SKILL", "VERSION", "EFFECTS", "DESCRIPTION"], &rows)

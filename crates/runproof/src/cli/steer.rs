@@ -26,7 +26,11 @@ pub(super) struct Cancel {
 
 fn clean(text: &str) -> Result<String, AppError> {
     if text.contains('\0') || text.chars().count() > 1000 {
-        return Err(AppError::new(Kind::Refused, "reason.invalid", "the reason has more than 1,000 characters, or U+0000; nothing was written"));
+        return Err(AppError::new(
+            Kind::Refused,
+            "reason.invalid",
+            "the reason has more than 1,000 characters, or U+0000; nothing was written",
+        ));
     }
     Ok(runproof_engine::redact::redact_text(text).into_owned())
 }
@@ -77,7 +81,8 @@ impl Resolve {
     pub(super) async fn run(self, output: Output) -> Result<u8, AppError> {
         let app = App::from_environment()?;
         if self.reason.trim().is_empty() {
-            return Err(AppError::new(Kind::Refused, "reason.blank", "the reason is blank, nothing was written").hint("say how you know"));
+            return Err(AppError::new(Kind::Refused, "reason.blank", "the reason is blank, nothing was written")
+                .hint("say how you know"));
         }
         let tenant = find_tenant(&app.reader()?, &self.run_id, self.tenant_id).await?;
         let resolution = match self.resolution {
@@ -85,7 +90,14 @@ impl Resolve {
             What::NotDone => Resolution::NotDone,
         };
         let reason = clean(&self.reason)?;
-        let command = Command::Resolve { tenant, run_id: self.run_id.clone(), step_id: self.step, resolution, actor: local_actor(), reason };
+        let command = Command::Resolve {
+            tenant,
+            run_id: self.run_id.clone(),
+            step_id: self.step,
+            resolution,
+            actor: local_actor(),
+            reason,
+        };
         let done = execute(&app, output, command).await?;
         report(output, &done, &self.run_id);
         output.note("hint: a worker goes on with the run; without one: runproof worker --drain");

@@ -19,7 +19,7 @@ use crate::output::Output;
 pub(super) struct Verify {
     /// Bundle
     file: PathBuf,
-    /// Verification key of the log: <name>+<key id>+<base64>
+    /// Verification key of the log: `<name>+<key id>+<base64>`
     #[arg(long, conflicts_with = "trust")]
     key: Option<String>,
     /// Trust file (default: the file that `RUNPROOF_TRUST` names)
@@ -45,7 +45,9 @@ pub(super) struct ReportStyle {
 
 /// Reads a file of at most `limit` bytes.
 pub(super) fn read_file(path: &Path, limit: usize) -> Result<Vec<u8>, AppError> {
-    let cannot = |error: std::io::Error| AppError::usage("file.unreadable", format!("cannot read `{}`: {error}", path.display()));
+    let cannot = |error: std::io::Error| {
+        AppError::usage("file.unreadable", format!("cannot read `{}`: {error}", path.display()))
+    };
     let file = std::fs::File::open(path).map_err(cannot)?;
     let mut bytes = Vec::new();
     file.take(limit as u64 + 1).read_to_end(&mut bytes).map_err(cannot)?;
@@ -66,20 +68,25 @@ impl Verify {
         let mut trust = match (&self.key, self.trust.clone().or_else(from_environment)) {
             (Some(key), _) => {
                 let key = NoteVerifier::parse(key).map_err(|error| {
-                    AppError::usage("key.invalid", format!("--key: {error}")).hint("the operator prints it with `runproof key show`")
+                    AppError::usage("key.invalid", format!("--key: {error}"))
+                        .hint("the operator prints it with `runproof key show`")
                 })?;
                 Trust::in_key("--key", key)
             }
             (None, Some(path)) => {
                 let bytes = read_file(&path, 1024 * 1024)?;
                 let source = format!("--trust {}", path.display());
-                Trust::parse(&source, &bytes).map_err(|error| AppError::usage("trust.invalid", format!("`{}`: {error}", path.display())))?
+                Trust::parse(&source, &bytes)
+                    .map_err(|error| AppError::usage("trust.invalid", format!("`{}`: {error}", path.display())))?
             }
             (None, None) => Trust::default(),
         };
         if let Some(path) = &self.known_head {
             let note = read_file(path, 64 * 1024)?;
-            trust.add_head(&note).map_err(|error| AppError::usage("head.invalid", format!("`{}`: {error}", path.display())).hint("a signed checkpoint, as `runproof log checkpoint` prints it"))?;
+            trust.add_head(&note).map_err(|error| {
+                AppError::usage("head.invalid", format!("`{}`: {error}", path.display()))
+                    .hint("a signed checkpoint, as `runproof log checkpoint` prints it")
+            })?;
         }
         Ok(trust)
     }

@@ -31,7 +31,8 @@ impl Worker {
     pub(super) async fn run(self, output: Output) -> Result<u8, AppError> {
         let app = App::from_environment()?;
         let engine = app.engine(output)?.ok_or_else(|| {
-            AppError::new(Kind::Store, "store.busy", "another process is the engine of this database").hint("one worker is enough for the embedded store")
+            AppError::new(Kind::Store, "store.busy", "another process is the engine of this database")
+                .hint("one worker is enough for the embedded store")
         })?;
         let engine = Arc::new(engine);
         if self.concurrency == 0 {

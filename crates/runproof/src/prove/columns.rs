@@ -68,11 +68,14 @@ pub(super) async fn leaves(
         }
         // Where the signed tree has this event at this place, it is the tile that was changed.
         let place = match signed {
-            Some(signed) if is_included(store, &item.entry.leaf, index, signed).await? => format!("ledger_tiles.hashes[leaf {index}]"),
+            Some(signed) if is_included(store, &item.entry.leaf, index, signed).await? => {
+                format!("ledger_tiles.hashes[leaf {index}]")
+            }
             Some(_) | None => format!("transitions.first_leaf or events[first_leaf={}]", item.first_leaf),
         };
         let shown = got.map_or("no such leaf".to_owned(), |hash| hash.hex());
-        let (expected, got) = if place.starts_with("ledger") { (item.entry.leaf.hex(), shown) } else { (shown, item.entry.leaf.hex()) };
+        let (expected, got) =
+            if place.starts_with("ledger") { (item.entry.leaf.hex(), shown) } else { (shown, item.entry.leaf.hex()) };
         findings.push(Finding::new(Code::RowChanged, run_id, place).at(item.entry.event.seq).differs(expected, got));
     }
     Ok(findings)
@@ -113,7 +116,11 @@ fn payload(run_id: &str, item: &Placed, ours: &[Placed]) -> Vec<Finding> {
         Ok(opened) => opened,
         Err(wrong) => {
             let paths: Vec<String> = wrong.into_iter().map(|mismatch| mismatch.path).collect();
-            return vec![find(Code::RowChanged, "the values that the event commits to".to_owned(), format!("others: {}", paths.join(", ")))];
+            return vec![find(
+                Code::RowChanged,
+                "the values that the event commits to".to_owned(),
+                format!("others: {}", paths.join(", ")),
+            )];
         }
     };
     let erased: Vec<(String, u32)> = commitments
@@ -121,7 +128,9 @@ fn payload(run_id: &str, item: &Placed, ours: &[Placed]) -> Vec<Finding> {
         .flat_map(|(field, commitment)| (0..commitment.macs.len() as u32).map(|index| ((*field).to_owned(), index)))
         .filter(|(field, index)| ours.iter().any(|record| erases(&record.entry.event, event.seq, field, *index)))
         .collect();
-    let name = |parts: Vec<&(String, u32)>| parts.iter().map(|(field, index)| format!("{field}[{index}]")).collect::<Vec<_>>().join(", ");
+    let name = |parts: Vec<&(String, u32)>| {
+        parts.iter().map(|(field, index)| format!("{field}[{index}]")).collect::<Vec<_>>().join(", ")
+    };
     let removed: Vec<&(String, u32)> = opened.withheld.iter().filter(|part| !erased.contains(part)).collect();
     let restored: Vec<&(String, u32)> = erased.iter().filter(|part| !opened.withheld.contains(part)).collect();
     let mut findings = Vec::new();
@@ -132,7 +141,11 @@ fn payload(run_id: &str, item: &Placed, ours: &[Placed]) -> Vec<Finding> {
         findings.push(find(Code::RowChanged, "no value: it was erased".to_owned(), name(restored)));
     }
     if findings.is_empty() && !is_written_so(payload, !erased.is_empty()) {
-        findings.push(find(Code::RowChanged, "the payload as it was written".to_owned(), "the same values in another form".to_owned()));
+        findings.push(find(
+            Code::RowChanged,
+            "the payload as it was written".to_owned(),
+            "the same values in another form".to_owned(),
+        ));
     }
     findings
 }
@@ -159,10 +172,17 @@ pub(super) fn rolled_back(evidence: &Evidence, run_id: &str, trust: &Trust) -> O
 }
 
 /// The stored checkpoint has to be readable and signed, and the tiles have to lead to it.
-pub(super) async fn ledger(store: &dyn Store, evidence: &Evidence, run_id: &str, trust: &Trust) -> Result<Vec<Finding>, StoreError> {
-    let find = |place: &str, expected: &str, got: &str| Finding::new(Code::RowChanged, run_id, place).differs(expected, got);
+pub(super) async fn ledger(
+    store: &dyn Store,
+    evidence: &Evidence,
+    run_id: &str,
+    trust: &Trust,
+) -> Result<Vec<Finding>, StoreError> {
+    let find =
+        |place: &str, expected: &str, got: &str| Finding::new(Code::RowChanged, run_id, place).differs(expected, got);
     let Some(text) = &evidence.checkpoint else { return Ok(Vec::new()) };
-    let Some((note, checkpoint)) = super::checkpoint(evidence).and_then(|(_, checkpoint)| Some((Note::parse(text.as_bytes()).ok()?, checkpoint)))
+    let Some((note, checkpoint)) =
+        super::checkpoint(evidence).and_then(|(_, checkpoint)| Some((Note::parse(text.as_bytes()).ok()?, checkpoint)))
     else {
         return Ok(vec![find("checkpoints.note", "a signed checkpoint", text)]);
     };

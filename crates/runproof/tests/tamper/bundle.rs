@@ -65,7 +65,8 @@ fn an_honest_bundle_is_verified_with_nothing_but_the_file_and_the_key() {
     assert_eq!((code, &report["verdict"], &report["trust"]), (0, &json!("VERIFIED"), &json!("--key")), "{report:#}");
     assert!(report["does_not_show"].to_string().contains("rows: not checked here"), "verify sees no rows: {report:#}");
     assert_eq!(std::fs::read_dir(desk.home.folder()).unwrap().count(), 1, "no home, no database, no lock is made");
-    let trust_file = desk.home.file("trust.json", &json!({ "format": "runproof.trust/v1", "keys": [{ "vkey": key }] }).to_string());
+    let trust_file =
+        desk.home.file("trust.json", &json!({ "format": "runproof.trust/v1", "keys": [{ "vkey": key }] }).to_string());
     assert_eq!(desk.verify(bundle, &["--trust", &trust_file]).0, 0);
     let by_environment = Desk { home: Home::empty().with("RUNPROOF_TRUST", &trust_file) };
     assert_eq!(by_environment.verify(bundle, &[]).0, 0);
@@ -198,7 +199,8 @@ fn other_files_are_malformed_and_say_so() {
     let crlf = String::from_utf8(bundle.clone()).unwrap().replace('\n', "\r\n").into_bytes();
     let bom = ["\u{feff}".as_bytes(), bundle].concat();
     let deep = format!("runproof.bundle/v1\n{}", "[".repeat(100_000)).into_bytes();
-    let files: &[&[u8]] = &[b"", b"\n", b"{}", b"runproof.bundle/v1\n", header, &[0xff; 5000], &[0; 5000], &crlf, &bom, &deep];
+    let files: &[&[u8]] =
+        &[b"", b"\n", b"{}", b"runproof.bundle/v1\n", header, &[0xff; 5000], &[0; 5000], &crlf, &bom, &deep];
     for file in files {
         let (code, report) = desk.verify(file, &["--key", key]);
         assert_eq!((code, &report["verdict"]), (30, &json!("MALFORMED")), "{report:#}");
@@ -235,7 +237,10 @@ fn a_wrong_key_is_not_called_tampering_and_no_key_neither() {
     assert_eq!((code, &report["verdict"]), (23, &json!("KEY_INVALID")), "{report:#}");
     assert!(!report["findings"].to_string().contains("TAMPERED"));
     let (code, report) = desk.verify(bundle, &[]);
-    assert_eq!((code, &report["verdict"], &report["verification_status"], &report["trust"]), (12, &json!("UNPINNED"), &json!("INCOMPLETE"), &json!("none")));
+    assert_eq!(
+        (code, &report["verdict"], &report["verification_status"], &report["trust"]),
+        (12, &json!("UNPINNED"), &json!("INCOMPLETE"), &json!("none"))
+    );
     for wrong in ["", "nonsense", &key[..key.len() - 4], &format!("{key}A")] {
         let ran = desk.home.run(&["verify", desk.write(bundle).to_str().unwrap(), "--key", wrong, "--json"]);
         assert_eq!((ran.code, ran.error_code().as_str()), (2, "key.invalid"), "`{wrong}`");
@@ -285,9 +290,17 @@ fn a_known_head_decides_between_verified_rolled_back_forked_and_not_compared() {
     assert_eq!(check(&since, &later), (22, "ROLLED_BACK".to_owned()));
     assert_eq!(check(&plain, &before), (11, "UNANCHORED".to_owned()));
     assert_eq!(check(&since, &before), (0, "VERIFIED".to_owned()));
-    assert_eq!(check(&export(&run, &["--since", &size(&same)]), &later), (0, "VERIFIED".to_owned()), "a fresh export satisfies the newer head");
+    assert_eq!(
+        check(&export(&run, &["--since", &size(&same)]), &later),
+        (0, "VERIFIED".to_owned()),
+        "a fresh export satisfies the newer head"
+    );
     let (code, answer) = desk.verify(&plain, &["--known-head", &later]);
-    assert_eq!((code, &answer["error"]["code"]), (2, &json!("head.invalid")), "a head that no key vouches for is refused");
+    assert_eq!(
+        (code, &answer["error"]["code"]),
+        (2, &json!("head.invalid")),
+        "a head that no key vouches for is refused"
+    );
     // The same key signs two histories: a copy of the home goes another way.
     let fork = Home::empty();
     for entry in std::fs::read_dir(home.folder()).unwrap().flatten() {
@@ -339,6 +352,10 @@ fn a_report_of_a_real_run_has_a_row_for_every_event_and_every_check() {
         assert!(page.contains(event.kind), "{}: {page}", event.kind);
     }
     for check in report.checks() {
-        assert!(page.contains(check.check) && page.contains(check.proves) && page.contains(check.does_not_prove), "{}: {page}", check.check);
+        assert!(
+            page.contains(check.check) && page.contains(check.proves) && page.contains(check.does_not_prove),
+            "{}: {page}",
+            check.check
+        );
     }
 }

@@ -77,14 +77,23 @@ pub(super) fn rows_of(connection: &Connection, (tenant, run): (&str, &str)) -> V
             continue;
         }
         let condition = match *table {
-            "transitions" => "tenant_id = ?1 AND (stream = 'run/' || ?2 OR (stream = 'tenant/' || ?1 AND instr(events, ?2) > 0))",
+            "transitions" => {
+                "tenant_id = ?1 AND (stream = 'run/' || ?2 OR (stream = 'tenant/' || ?1 AND instr(events, ?2) > 0))"
+            }
             "runs" => "tenant_id = ?1 AND id = ?2",
             _ => "tenant_id = ?1 AND run_id = ?2",
         };
         let columns = key_columns(connection, table);
-        let mut statement = connection.prepare(&format!("SELECT {} FROM {table} WHERE {condition}", columns.join(", "))).unwrap();
-        let rows = statement.query_map((tenant, run), |row| (0..columns.len()).map(|index| row.get(index)).collect::<Result<Vec<Cell>, _>>());
-        found.extend(rows.unwrap().map(|values| RowKey { table: (*table).to_owned(), columns: columns.clone(), values: values.unwrap() }));
+        let mut statement =
+            connection.prepare(&format!("SELECT {} FROM {table} WHERE {condition}", columns.join(", "))).unwrap();
+        let rows = statement.query_map((tenant, run), |row| {
+            (0..columns.len()).map(|index| row.get(index)).collect::<Result<Vec<Cell>, _>>()
+        });
+        found.extend(rows.unwrap().map(|values| RowKey {
+            table: (*table).to_owned(),
+            columns: columns.clone(),
+            values: values.unwrap(),
+        }));
     }
     found
 }
@@ -141,7 +150,9 @@ fn set(copy: &Copy, row: &RowKey, column: &str, value: &Cell) -> bool {
 }
 
 fn is_key(row: &RowKey, column: &str) -> bool {
-    row.columns.iter().any(|key| key == column) || column.ends_with("run_id") || (row.table == "transitions" && matches!(column, "tenant_id" | "stream"))
+    row.columns.iter().any(|key| key == column)
+        || column.ends_with("run_id")
+        || (row.table == "transitions" && matches!(column, "tenant_id" | "stream"))
 }
 
 fn fault(said: &Said, row: &RowKey, column: &str, case: &str) -> Option<Fault> {
@@ -183,7 +194,11 @@ fn check(name: &str, least: usize) {
 fn every_table_has_one_kind() {
     let copy = scene().copy();
     let named: Vec<&str> = KINDS.iter().map(|(table, _)| *table).collect();
-    assert_eq!(tables(&copy.open()), named, "a new table needs a kind, and tests here when it is evidence or a projection");
+    assert_eq!(
+        tables(&copy.open()),
+        named,
+        "a new table needs a kind, and tests here when it is evidence or a projection"
+    );
 }
 
 #[test]
@@ -220,7 +235,8 @@ fn a_changed_cell_of_a_synthetic_run_of_another_tenant_is_found_and_named() {
 fn a_cell_set_to_null_past_the_schema_is_found() {
     let scene = scene();
     for name in scene.runs.keys() {
-        let (faults, cases) = every_cell(name, &scene.relaxed, |cell| if *cell == Cell::Null { Vec::new() } else { vec![Cell::Null] });
+        let (faults, cases) =
+            every_cell(name, &scene.relaxed, |cell| if *cell == Cell::Null { Vec::new() } else { vec![Cell::Null] });
         none_of(&faults, cases, 40);
     }
 }

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use rusqlite::Connection;
 use runproof::app::local_actor;
 use runproof::prove::prove;
 use runproof_proof::report::Report;
 use runproof_proof::trust::Trust;
 use runproof_store::sqlite::SqliteStore;
 use runproof_store::{Stamp, Store as _, TenantChange};
+use rusqlite::Connection;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -123,14 +123,21 @@ fn erased(home: &Home) -> Value {
 
 pub(super) fn erase(home: &Home, run_id: &str, seq: u64, field: &str, index: Option<u32>) -> Result<(), String> {
     let store = SqliteStore::open_engine(&home.database(), home.home().notary().unwrap()).unwrap();
-    let change = TenantChange::Erase { run_id: run_id.to_owned(), seq, field: field.to_owned(), index, reason: "asked for".to_owned() };
+    let change = TenantChange::Erase {
+        run_id: run_id.to_owned(),
+        seq,
+        field: field.to_owned(),
+        index,
+        reason: "asked for".to_owned(),
+    };
     let stamp = Stamp { now: runproof::runtime::now(), seed: runproof::runtime::random(), actor: local_actor() };
     runtime().block_on(store.change_tenant(TENANT, change, stamp)).map_err(|error| error.to_string())
 }
 
 /// The seq of the first event of a kind.
 pub(super) fn seq_of(connection: &Connection, run_id: &str, kind: &str) -> u64 {
-    let mut statement = connection.prepare("SELECT events FROM transitions WHERE stream = 'run/' || ?1 ORDER BY first_seq").unwrap();
+    let mut statement =
+        connection.prepare("SELECT events FROM transitions WHERE stream = 'run/' || ?1 ORDER BY first_seq").unwrap();
     let rows: Vec<String> = statement.query_map([run_id], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
     let mut events = rows.iter().flat_map(|row| row.lines()).map(|line| serde_json::from_str::<Value>(line).unwrap());
     events.find(|event| event["kind"] == kind).unwrap()["seq"].as_u64().unwrap()
@@ -200,7 +207,11 @@ impl Copy {
     /// A connection that nothing stops.
     pub(super) fn open(&self) -> Connection {
         let connection = Connection::open(self.path()).unwrap();
-        connection.execute_batch("PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF; PRAGMA ignore_check_constraints = ON;").unwrap();
+        connection
+            .execute_batch(
+                "PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF; PRAGMA ignore_check_constraints = ON;",
+            )
+            .unwrap();
         connection
     }
 
@@ -237,17 +248,22 @@ impl Said {
 
     /// Whether a finding names the column of the table.
     pub(super) fn names(&self, table: &str, column: &str) -> bool {
-        self.places().iter().any(|place| place.starts_with(&format!("{table}.{column}")) || place.contains(&format!(" or {column}[")))
+        self.places()
+            .iter()
+            .any(|place| place.starts_with(&format!("{table}.{column}")) || place.contains(&format!(" or {column}[")))
     }
 
     /// Whether a finding names the table, by a row or a column of it.
     pub(super) fn names_table(&self, table: &str) -> bool {
-        self.places().iter().any(|place| place.starts_with(&format!("{table}[")) || place.starts_with(&format!("{table}.")) || place == table)
+        self.places().iter().any(|place| {
+            place.starts_with(&format!("{table}[")) || place.starts_with(&format!("{table}.")) || place == table
+        })
     }
 
     /// What is wrong with what was said about a change, if anything is.
     pub(super) fn fault(&self, kind: &str, case: &str, named: bool) -> Option<Fault> {
-        let fault = |what: &str| Some(Fault { kind: format!("{kind}: {what}"), case: case.to_owned(), places: self.places() });
+        let fault =
+            |what: &str| Some(Fault { kind: format!("{kind}: {what}"), case: case.to_owned(), places: self.places() });
         match self {
             _ if self.word() == "VERIFIED" => fault("VERIFIED"),
             Self::Report(_) if !named => fault("another place is named"),
@@ -269,7 +285,9 @@ pub(super) fn none_of(faults: &[Fault], cases: usize, least: usize) {
     for fault in faults {
         kinds.entry(&fault.kind).or_default().push(fault);
     }
-    let lines = kinds.iter().map(|(kind, all)| format!("{} x {kind}\n    {}\n    {}", all.len(), all[0].case, all[0].places.join(", ")));
+    let lines = kinds
+        .iter()
+        .map(|(kind, all)| format!("{} x {kind}\n    {}\n    {}", all.len(), all[0].case, all[0].places.join(", ")));
     let lines: Vec<String> = lines.collect();
     assert!(faults.is_empty(), "{} of {cases} cases:\n{}", faults.len(), lines.join("\n"));
     assert!(cases >= least, "only {cases} cases: the test has lost its subject");

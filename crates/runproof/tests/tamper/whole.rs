@@ -1,11 +1,11 @@
 //! Whole rows removed, added, put in another order or place; the ledger's own tables; older copies; erasures.
 
-use rusqlite::types::Value as Cell;
-use rusqlite::{Connection, params_from_iter};
 use runproof_engine::projection;
 use runproof_proof::hash::{Hash, leaf};
 use runproof_proof::merkle;
 use runproof_proof::trust::Trust;
+use rusqlite::types::Value as Cell;
+use rusqlite::{Connection, params_from_iter};
 use serde_json::{Value, json};
 
 use super::rows::{RowKey, columns, rows_of};
@@ -24,7 +24,13 @@ impl Cases {
         Self { copy: scene().copy(), faults: Vec::new(), count: 0 }
     }
 
-    fn try_change(&mut self, name: &str, table: &str, case: &str, change: impl FnOnce(&Connection) -> rusqlite::Result<usize>) -> bool {
+    fn try_change(
+        &mut self,
+        name: &str,
+        table: &str,
+        case: &str,
+        change: impl FnOnce(&Connection) -> rusqlite::Result<usize>,
+    ) -> bool {
         self.copy.reset(&scene().database);
         let changed = change(&self.copy.open());
         if !matches!(changed, Ok(1..)) {
@@ -38,7 +44,10 @@ impl Cases {
 
     fn change(&mut self, name: &str, table: &str, sql: &str) {
         let case = sql.to_owned();
-        assert!(self.try_change(name, table, &case, |connection| connection.execute(sql, [])), "nothing was changed: {sql}");
+        assert!(
+            self.try_change(name, table, &case, |connection| connection.execute(sql, [])),
+            "nothing was changed: {sql}"
+        );
     }
 
     fn end(&self, least: usize) {
@@ -52,7 +61,9 @@ fn a_deleted_row_is_found_and_named() {
     for name in scene().runs.keys() {
         for row in rows_of(&scene().copy().open(), scene().ids(name)) {
             let sql = format!("DELETE FROM {} WHERE {}", row.table, row.condition(1));
-            assert!(cases.try_change(name, &row.table, &row.label(), |connection| connection.execute(&sql, params_from_iter(&row.values))));
+            assert!(cases.try_change(name, &row.table, &row.label(), |connection| {
+                connection.execute(&sql, params_from_iter(&row.values))
+            }));
         }
     }
     cases.end(60);
@@ -62,7 +73,14 @@ fn a_deleted_row_is_found_and_named() {
 fn duplicate(connection: &Connection, row: &RowKey, column: &str, value: &str) -> rusqlite::Result<usize> {
     let columns = columns(connection, &row.table);
     let values: Vec<&str> = columns.iter().map(|name| if name == column { value } else { name.as_str() }).collect();
-    let mut sql = format!("INSERT INTO {} ({}) SELECT {} FROM {} WHERE {}", row.table, columns.join(", "), values.join(", "), row.table, row.condition(1));
+    let mut sql = format!(
+        "INSERT INTO {} ({}) SELECT {} FROM {} WHERE {}",
+        row.table,
+        columns.join(", "),
+        values.join(", "),
+        row.table,
+        row.condition(1)
+    );
     if row.table == "transitions" && column == "first_seq" {
         sql = sql.replacen("SELECT first_leaf", "SELECT first_leaf + 100000", 1);
     }
@@ -76,14 +94,24 @@ fn a_row_that_is_there_twice_is_found_and_named() {
         for row in rows_of(&scene().copy().open(), scene().ids(name)) {
             let twins: &[(&str, &str)] = match row.table.as_str() {
                 "aos_traces" => &[("trace_id", "trace_id || 'x'"), ("tenant_id", "'ghost'")],
-                "aos_trace_steps" => &[("step_index", "step_index + 100"), ("tenant_id", "'ghost'"), ("trace_id", "'other'")],
-                "erasures" => &[("seq", "seq + 1"), ("field", "'plan'"), ("part_index", "part_index + 1"), ("tenant_id", "'ghost'")],
+                "aos_trace_steps" => {
+                    &[("step_index", "step_index + 100"), ("tenant_id", "'ghost'"), ("trace_id", "'other'")]
+                }
+                "erasures" => &[
+                    ("seq", "seq + 1"),
+                    ("field", "'plan'"),
+                    ("part_index", "part_index + 1"),
+                    ("tenant_id", "'ghost'"),
+                ],
                 "transitions" => &[("first_seq", "first_seq + 1000")],
                 _ => &[("tenant_id", "'ghost'")],
             };
             for (column, value) in twins {
                 let case = format!("{} again with {column} = {value}", row.label());
-                assert!(cases.try_change(name, &row.table, &case, |connection| duplicate(connection, &row, column, value)), "{case}");
+                assert!(
+                    cases.try_change(name, &row.table, &case, |connection| duplicate(connection, &row, column, value)),
+                    "{case}"
+                );
             }
         }
     }
@@ -178,7 +206,11 @@ fn everything_of_two_runs_swapped_is_found_in_both() {
             ("run_seals", "run_id", ""),
             ("transitions", "stream", "run/"),
         ] {
-            for (from, to) in [(format!("{prefix}{one}"), "parked".to_owned()), (format!("{prefix}{two}"), format!("{prefix}{one}")), ("parked".to_owned(), format!("{prefix}{two}"))] {
+            for (from, to) in [
+                (format!("{prefix}{one}"), "parked".to_owned()),
+                (format!("{prefix}{two}"), format!("{prefix}{one}")),
+                ("parked".to_owned(), format!("{prefix}{two}")),
+            ] {
                 sql.push_str(&format!("UPDATE {table} SET {column} = '{to}' WHERE {column} = '{from}';"));
             }
         }
@@ -188,7 +220,9 @@ fn everything_of_two_runs_swapped_is_found_in_both() {
         }
         sql.push_str(&format!("UPDATE transitions SET tenant_id = iif(stream = 'run/{one}', '{tenant}', '{other}') WHERE stream IN ('run/{one}', 'run/{two}');"));
         let copy = scene().copy();
-        copy.open().execute_batch(&format!("DROP TABLE IF EXISTS none; {}", sql.replace("UPDATE", "UPDATE OR IGNORE"))).unwrap();
+        copy.open()
+            .execute_batch(&format!("DROP TABLE IF EXISTS none; {}", sql.replace("UPDATE", "UPDATE OR IGNORE")))
+            .unwrap();
         for ids in [(tenant, one), (other, two)] {
             let said = copy.prove(ids);
             assert_eq!(said.word(), "TAMPERED", "{:?}", said.places());
@@ -215,7 +249,9 @@ fn align_rows(connection: &Connection, (tenant, run_id): (&str, &str), log: &str
     let transitions: Vec<_> = rows.unwrap().map(Result::unwrap).collect();
     let run = runproof_store::fold(log, tenant, run_id, &transitions).unwrap().unwrap();
     connection.execute("DELETE FROM run_seals WHERE run_id = ?1", [run_id]).unwrap();
-    connection.execute("DELETE FROM aos_trace_steps WHERE run_id = ?1 AND step_index >= ?2", (run_id, run.steps.len())).unwrap();
+    connection
+        .execute("DELETE FROM aos_trace_steps WHERE run_id = ?1 AND step_index >= ?2", (run_id, run.steps.len()))
+        .unwrap();
     for row in [projection::run_row(&run), projection::trace_row(&run)] {
         let key = if row.table == "runs" { "id" } else { "run_id" };
         for (column, cell) in &row.cells {
@@ -224,7 +260,9 @@ fn align_rows(connection: &Connection, (tenant, run_id): (&str, &str), log: &str
                 projection::Cell::Int(number) => Cell::Integer(*number),
                 projection::Cell::Text(text) => Cell::Text(text.clone()),
             };
-            connection.execute(&format!("UPDATE {} SET {column} = ?1 WHERE {key} = ?2", row.table), (value, run_id)).unwrap();
+            connection
+                .execute(&format!("UPDATE {} SET {column} = ?1 WHERE {key} = ?2", row.table), (value, run_id))
+                .unwrap();
         }
     }
 }
@@ -236,16 +274,29 @@ fn a_cut_tail_is_found_and_named_and_is_not_verified_even_when_the_rows_are_made
     for name in ["mixed", "failed", "resolved", "other"] {
         let ids = scene().ids(name);
         let stream = format!("run/{}", ids.1);
-        let count: i64 = copy.open().query_row("SELECT count(*) FROM transitions WHERE stream = ?1", [&stream], |row| row.get(0)).unwrap();
+        let count: i64 = copy
+            .open()
+            .query_row("SELECT count(*) FROM transitions WHERE stream = ?1", [&stream], |row| row.get(0))
+            .unwrap();
         for cut in 1..count {
             let sql = "DELETE FROM transitions WHERE first_leaf IN (SELECT first_leaf FROM transitions WHERE stream = ?1 ORDER BY first_seq DESC LIMIT ?2)";
             copy.reset(&scene().database);
             copy.open().execute(sql, (&stream, cut)).unwrap();
             let said = copy.prove(ids);
-            assert_eq!((said.word(), said.names_table("transitions")), ("TAMPERED", true), "{name} -{cut}: {:?}", said.places());
+            assert_eq!(
+                (said.word(), said.names_table("transitions")),
+                ("TAMPERED", true),
+                "{name} -{cut}: {:?}",
+                said.places()
+            );
             align_rows(&copy.open(), ids, &log);
             let said = copy.prove(ids);
-            assert!(matches!(said.word(), "OPEN" | "UNSUPPORTED"), "{name} -{cut}: {} {:?}", said.word(), said.places());
+            assert!(
+                matches!(said.word(), "OPEN" | "UNSUPPORTED"),
+                "{name} -{cut}: {} {:?}",
+                said.word(),
+                said.places()
+            );
             assert_eq!(said.places(), ["run.sealed"], "nothing but the end is missing");
         }
         copy.reset(&scene().database);
@@ -253,7 +304,13 @@ fn a_cut_tail_is_found_and_named_and_is_not_verified_even_when_the_rows_are_made
 }
 
 fn delete_run(connection: &Connection, run_id: &str) {
-    for (table, column) in [("runs", "id"), ("aos_traces", "run_id"), ("aos_trace_steps", "run_id"), ("run_seals", "run_id"), ("erasures", "run_id")] {
+    for (table, column) in [
+        ("runs", "id"),
+        ("aos_traces", "run_id"),
+        ("aos_trace_steps", "run_id"),
+        ("run_seals", "run_id"),
+        ("erasures", "run_id"),
+    ] {
         connection.execute(&format!("DELETE FROM {table} WHERE {column} = ?1"), [run_id]).unwrap();
     }
     connection.execute("DELETE FROM transitions WHERE stream = 'run/' || ?1", [run_id]).unwrap();
@@ -267,7 +324,10 @@ fn a_run_whose_rows_are_all_gone_is_missing_where_the_tenant_knows_it_and_else_n
         delete_run(&copy.open(), ids.1);
         let Said::Report(report) = copy.prove(ids) else { panic!("{name}: no report") };
         let finding = report.decisive().unwrap();
-        assert_eq!((report.verdict().word(), finding.code.word(), finding.place.as_str()), ("INCOMPLETE", "run.missing", "transitions"));
+        assert_eq!(
+            (report.verdict().word(), finding.code.word(), finding.place.as_str()),
+            ("INCOMPLETE", "run.missing", "transitions")
+        );
         copy.open().execute("DELETE FROM transitions WHERE instr(events, ?1) > 0", [ids.1]).unwrap();
         assert_eq!(copy.prove(ids).word(), "not found", "{name}");
     }
@@ -280,9 +340,15 @@ fn a_deleted_last_run_rolls_the_log_back_for_every_other_run() {
     let connection = copy.open();
     delete_run(&connection, last);
     connection.execute("DELETE FROM transitions WHERE instr(events, ?1) > 0", [last]).unwrap();
-    let size: i64 = connection.query_row("SELECT max(first_leaf + event_count) FROM transitions", [], |row| row.get(0)).unwrap();
+    let size: i64 =
+        connection.query_row("SELECT max(first_leaf + event_count) FROM transitions", [], |row| row.get(0)).unwrap();
     connection.execute("DELETE FROM checkpoints WHERE size > ?1", [size]).unwrap();
-    connection.execute("UPDATE ledger_tiles SET hashes = substr(hashes, 1, (?1 % 256) * 32) WHERE level = 0 AND tile = ?1 / 256", [size]).unwrap();
+    connection
+        .execute(
+            "UPDATE ledger_tiles SET hashes = substr(hashes, 1, (?1 % 256) * 32) WHERE level = 0 AND tile = ?1 / 256",
+            [size],
+        )
+        .unwrap();
     for name in ["mixed", "failed", "cancelled", "resolved"] {
         let said = copy.prove(scene().ids(name));
         assert_eq!(said.word(), "ROLLED_BACK", "{name}: {:?}", said.places());
@@ -300,11 +366,14 @@ fn an_older_copy_of_the_database_is_rolled_back() {
 #[test]
 fn a_changed_checkpoint_is_found_and_named() {
     let copy = scene().copy();
-    let note: String = copy.open().query_row("SELECT note FROM checkpoints ORDER BY size DESC LIMIT 1", [], |row| row.get(0)).unwrap();
+    let note: String =
+        copy.open().query_row("SELECT note FROM checkpoints ORDER BY size DESC LIMIT 1", [], |row| row.get(0)).unwrap();
     let ids = scene().ids("mixed");
     let judge = |note: &str, case: &str| {
         copy.reset(&scene().database);
-        copy.open().execute("UPDATE checkpoints SET note = ?1 WHERE size = (SELECT max(size) FROM checkpoints)", [note]).unwrap();
+        copy.open()
+            .execute("UPDATE checkpoints SET note = ?1 WHERE size = (SELECT max(size) FROM checkpoints)", [note])
+            .unwrap();
         let said = copy.prove(ids);
         assert_ne!(said.word(), "VERIFIED", "{case}");
         let named = said.places().iter().any(|place| place.starts_with("checkpoint"));
@@ -320,7 +389,8 @@ fn a_changed_checkpoint_is_found_and_named() {
     judge("", "empty");
     judge(&note.replace('\n', "\r\n"), "other line ends");
     judge(&note[..note.len() - 1], "cut");
-    let older: String = copy.open().query_row("SELECT note FROM checkpoints ORDER BY size LIMIT 1", [], |row| row.get(0)).unwrap();
+    let older: String =
+        copy.open().query_row("SELECT note FROM checkpoints ORDER BY size LIMIT 1", [], |row| row.get(0)).unwrap();
     judge(&older, "an older note in the newest row");
 }
 
@@ -344,14 +414,20 @@ fn a_changed_hash_tile_is_found_and_named() {
     let mut cases = Cases::new();
     let connection = scene().copy().open();
     let sql = "SELECT min(first_leaf), max(first_leaf + event_count - 1) FROM transitions WHERE stream = 'run/' || ?1";
-    let (first, last): (i64, i64) = connection.query_row(sql, [scene().ids("failed").1], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    let (first, last): (i64, i64) =
+        connection.query_row(sql, [scene().ids("failed").1], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
     assert!(first > 256, "the tree has a second level");
     for at in first % 256 - 3..=last % 256 + 1 {
         let case = format!("a bit of the hash of leaf {}", first / 256 * 256 + at);
         let flip = |connection: &Connection| {
-            let mut hashes: Vec<u8> = connection.query_row("SELECT hashes FROM ledger_tiles WHERE level = 0 AND tile = ?1", [first / 256], |row| row.get(0))?;
+            let mut hashes: Vec<u8> = connection.query_row(
+                "SELECT hashes FROM ledger_tiles WHERE level = 0 AND tile = ?1",
+                [first / 256],
+                |row| row.get(0),
+            )?;
             hashes[usize::try_from(at * 32 + 5).unwrap()] ^= 1;
-            connection.execute("UPDATE ledger_tiles SET hashes = ?2 WHERE level = 0 AND tile = ?1", (first / 256, hashes))
+            connection
+                .execute("UPDATE ledger_tiles SET hashes = ?2 WHERE level = 0 AND tile = ?1", (first / 256, hashes))
         };
         assert!(cases.try_change("failed", "ledger_tiles", &case, flip));
     }
@@ -394,8 +470,11 @@ fn a_history_rewritten_with_everything_but_the_key_is_found() {
     let (tenant, run_id) = scene().ids("failed");
     let connection = copy.open();
     let log: String = connection.query_row("SELECT origin FROM ledger", [], |row| row.get(0)).unwrap();
-    let mut statement = connection.prepare("SELECT first_leaf, events FROM transitions WHERE stream = 'run/' || ?1 ORDER BY first_seq").unwrap();
-    let rows: Vec<(i64, String)> = statement.query_map([run_id], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(Result::unwrap).collect();
+    let mut statement = connection
+        .prepare("SELECT first_leaf, events FROM transitions WHERE stream = 'run/' || ?1 ORDER BY first_seq")
+        .unwrap();
+    let rows: Vec<(i64, String)> =
+        statement.query_map([run_id], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(Result::unwrap).collect();
     let (mut prev, mut hashes) = (Hash::ZERO, Vec::new());
     for (first_leaf, events) in rows {
         let mut lines = Vec::new();
@@ -416,10 +495,14 @@ fn a_history_rewritten_with_everything_but_the_key_is_found() {
             let sql = "UPDATE ledger_tiles SET hashes = CAST(substr(hashes, 1, ?1) || ?2 || substr(hashes, ?1 + 33) AS BLOB) WHERE level = 0 AND tile = ?3";
             connection.execute(sql, (at % 256 * 32, prev.0.to_vec(), at / 256)).unwrap();
         }
-        connection.execute("UPDATE transitions SET events = ?2 WHERE first_leaf = ?1", (first_leaf, lines.join("\n"))).unwrap();
+        connection
+            .execute("UPDATE transitions SET events = ?2 WHERE first_leaf = ?1", (first_leaf, lines.join("\n")))
+            .unwrap();
     }
     let seal: (String, String) = (merkle::root(&hashes[..hashes.len() - 1]).hex(), prev.hex());
-    connection.execute("UPDATE run_seals SET run_root = ?2, seal_hash = ?3 WHERE run_id = ?1", (run_id, seal.0, seal.1)).unwrap();
+    connection
+        .execute("UPDATE run_seals SET run_root = ?2, seal_hash = ?3 WHERE run_id = ?1", (run_id, seal.0, seal.1))
+        .unwrap();
     let row: Vec<Cell> = connection
         .query_row("SELECT status, reason, event_count, step_count, run_root, seal_hash, attempts, cost_microcents, duration_us, resolved, unknown, sealed_at FROM run_seals WHERE run_id = ?1", [run_id], |row| {
             (0..12).map(|index| row.get(index)).collect()
@@ -427,13 +510,19 @@ fn a_history_rewritten_with_everything_but_the_key_is_found() {
         .unwrap();
     align_rows(&connection, (tenant, run_id), &log);
     let values = std::iter::once(Cell::Text(tenant.to_owned())).chain([Cell::Text(run_id.to_owned())]).chain(row);
-    connection.execute("INSERT INTO run_seals VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)", params_from_iter(values)).unwrap();
+    connection
+        .execute(
+            "INSERT INTO run_seals VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+            params_from_iter(values),
+        )
+        .unwrap();
     drop(statement);
     drop(connection);
     let said = copy.prove((tenant, run_id));
     assert_eq!(said.word(), "TAMPERED", "{:?}", said.places());
     let all = said.places();
-    let signed = |place: &String| place == "tlog-proof" || place == "consistency" || place.starts_with("ledger_tiles.hashes");
+    let signed =
+        |place: &String| place == "tlog-proof" || place == "consistency" || place.starts_with("ledger_tiles.hashes");
     assert!(all.iter().all(signed), "only the key was missing: {all:?}");
 }
 
@@ -452,7 +541,9 @@ fn an_erased_goal_and_plan_are_gone_from_the_tables_and_the_run_is_still_verifie
     let step = json!([{ "id": "note", "skill": "json_transform", "with": { "payload": { "x": "the plan of the unwise" }, "mapping": { "y": "x" } } }]);
     let (_, run) = home.run_plan(step, &["--goal", "the goal of the unwise"]);
     let id = text(&run["run_id"]);
-    for (kind, field) in [("run.created", "goal"), ("run.planned", "plan"), ("step.intended", "params"), ("step.returned", "output")] {
+    for (kind, field) in
+        [("run.created", "goal"), ("run.planned", "plan"), ("step.intended", "params"), ("step.returned", "output")]
+    {
         let seq = seq_of(&home.open(), &id, kind);
         erase(&home, &id, seq, field, None).unwrap();
     }
@@ -482,7 +573,12 @@ fn a_value_removed_without_a_record_and_one_put_back_in_spite_of_it_are_found() 
     // Put back, which the trigger permits because a record exists.
     home.open().execute("UPDATE transitions SET payloads = ?2 WHERE first_leaf = ?1", before).unwrap();
     let (code, proof) = home.proof(&run);
-    assert_eq!((code, &proof["findings"][0]["expected"]), (20, &json!("no value: it was erased")), "{:#}", proof["findings"]);
+    assert_eq!(
+        (code, &proof["findings"][0]["expected"]),
+        (20, &json!("no value: it was erased")),
+        "{:#}",
+        proof["findings"]
+    );
     // Taken away where no record says so.
     let copy = Copy::new(&snapshot(&home), &home.home().trust().unwrap());
     let whole = "UPDATE transitions SET payloads = '{\"parts\":{}}' WHERE payloads LIKE '{\"seed\"%' AND instr(payloads, char(10)) = 0 AND stream LIKE 'run/%'";
@@ -497,14 +593,20 @@ fn the_program_says_where_a_digit_was_changed() {
     let (_, run) = home.run_plan(sample_steps(), &[]);
     let copy = home.folder().join("copy.db");
     std::fs::write(&copy, snapshot(&home)).unwrap();
-    Connection::open(&copy).unwrap().execute("UPDATE aos_trace_steps SET cost_microcents = 42 WHERE step_id = 'sum'", []).unwrap();
+    Connection::open(&copy)
+        .unwrap()
+        .execute("UPDATE aos_trace_steps SET cost_microcents = 42 WHERE step_id = 'sum'", [])
+        .unwrap();
     let elsewhere = home.with("DATABASE_URL", &format!("sqlite://{}", copy.display()));
     let (code, proof) = elsewhere.proof(&run);
     let finding = &proof["findings"][0];
     assert_eq!((code, &proof["verdict"], &proof["verification_status"]), (20, &json!("TAMPERED"), &json!("FAILED")));
     assert_eq!(proof["findings"].as_array().unwrap().len(), 1);
     assert!(text(&finding["place"]).starts_with("aos_trace_steps.cost_microcents["), "{finding}");
-    assert_eq!((&finding["code"], &finding["expected"], &finding["got"]), (&json!("row.changed"), &json!("0"), &json!("42")));
+    assert_eq!(
+        (&finding["code"], &finding["expected"], &finding["got"]),
+        (&json!("row.changed"), &json!("0"), &json!("42"))
+    );
     let page = elsewhere.run(&["proof", &text(&run["run_id"]), "--tenant-id", TENANT]);
     assert_eq!(page.code, 20);
     for words in ["TAMPERED", "aos_trace_steps.cost_microcents[", "expected", "42"] {

@@ -29,10 +29,9 @@ pub(super) async fn invoke(transport: &Transport, dispatch: &Dispatch, class: Ef
     match follow(transport, dispatch, &request, headers).await {
         Ok(response) => attempt(finish(response, &request, class).await, COST_MICROCENTS),
         Err(Stopped::Refused(result)) => attempt(*result, COST_MICROCENTS),
-        Err(Stopped::Fault { fault, dispatched }) => attempt(
-            outcome::of_fault(&fault, class),
-            if dispatched { COST_MICROCENTS } else { 0 },
-        ),
+        Err(Stopped::Fault { fault, dispatched }) => {
+            attempt(outcome::of_fault(&fault, class), if dispatched { COST_MICROCENTS } else { 0 })
+        }
     }
 }
 
@@ -51,17 +50,9 @@ pub(super) async fn probe(transport: &Transport, dispatch: &Dispatch) -> Probe {
     };
     headers.insert(IDEMPOTENCY_KEY, key);
     let timeout = dispatch.call().timeout;
-    let outgoing = Outgoing {
-        method: Method::GET,
-        url,
-        headers,
-        body: None,
-        timeout,
-    };
+    let outgoing = Outgoing { method: Method::GET, url, headers, body: None, timeout };
     // Not every caller of a probe has a clock running beside it.
-    tokio::time::timeout(timeout, ask(transport, outgoing))
-        .await
-        .unwrap_or(Probe::Unknown)
+    tokio::time::timeout(timeout, ask(transport, outgoing)).await.unwrap_or(Probe::Unknown)
 }
 
 async fn ask(transport: &Transport, outgoing: Outgoing<'_>) -> Probe {
@@ -83,15 +74,10 @@ fn prepare(dispatch: &Dispatch) -> Result<(Request, HeaderMap), String> {
     let (request, findings) = params::read(dispatch.params(), Stage::Resolved);
     let request = request.ok_or_else(|| sentence(&findings))?;
     let mut headers = request.headers.clone();
-    headers
-        .entry(USER_AGENT)
-        .or_insert(HeaderValue::from_static(OUR_NAME));
+    headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(OUR_NAME));
     if !is_read(&request.method) {
         let key = HeaderValue::from_str(&dispatch.call().idempotency_key);
-        headers.insert(
-            IDEMPOTENCY_KEY,
-            key.map_err(|_| "the idempotency key is not visible ASCII".to_owned())?,
-        );
+        headers.insert(IDEMPOTENCY_KEY, key.map_err(|_| "the idempotency key is not visible ASCII".to_owned())?);
     }
     Ok((request, headers))
 }
@@ -115,13 +101,7 @@ async fn follow(
     let timeout = dispatch.call().timeout;
     for hop in 0..=MAX_HOPS {
         let (method, body) = (request.method.clone(), request.body.clone());
-        let outgoing = Outgoing {
-            method,
-            url: &url,
-            headers: headers.clone(),
-            body,
-            timeout,
-        };
+        let outgoing = Outgoing { method, url: &url, headers: headers.clone(), body, timeout };
         let response = transport.send(outgoing).await.map_err(|fault| {
             let dispatched = hop > 0 || fault.may_have_been_sent();
             Stopped::Fault { fault, dispatched }
@@ -130,20 +110,13 @@ async fn follow(
             return Ok(response);
         };
         let next = next_url(&url, location).map_err(|problem| {
-            let message = format!(
-                "host `{}` answered {} {problem}",
-                host(&url),
-                response.status().as_u16()
-            );
+            let message = format!("host `{}` answered {} {problem}", host(&url), response.status().as_u16());
             refused(failure(&codes::REDIRECT_REFUSED, message))
         })?;
         headers = headers_for(&url, &next, headers);
         url = next;
     }
-    let message = format!(
-        "more than {MAX_HOPS} redirects, the last to host `{}`",
-        host(&url)
-    );
+    let message = format!("more than {MAX_HOPS} redirects, the last to host `{}`", host(&url));
     Err(refused(failure(&codes::TOO_MANY_REDIRECTS, message)))
 }
 
@@ -154,10 +127,7 @@ fn refused(failure: Failure) -> Stopped {
 /// The location to go on to, when the response is a redirect that this request follows.
 fn redirect<'r>(response: &'r Response, request: &Request) -> Option<&'r HeaderValue> {
     let status = response.status().as_u16();
-    let wanted = request
-        .expect
-        .as_ref()
-        .is_some_and(|codes| codes.contains(&status));
+    let wanted = request.expect.as_ref().is_some_and(|codes| codes.contains(&status));
     let redirects = matches!(status, 301 | 302 | 303 | 307 | 308);
     if !redirects || wanted || !request.follow_redirects {
         return None;
@@ -166,12 +136,8 @@ fn redirect<'r>(response: &'r Response, request: &Request) -> Option<&'r HeaderV
 }
 
 fn next_url(url: &Url, location: &HeaderValue) -> Result<Url, &'static str> {
-    let location = location
-        .to_str()
-        .map_err(|_| "with a location that is not text")?;
-    let mut next = url
-        .join(location)
-        .map_err(|_| "with a location that is not a URL")?;
+    let location = location.to_str().map_err(|_| "with a location that is not text")?;
+    let mut next = url.join(location).map_err(|_| "with a location that is not a URL")?;
     next.set_fragment(None);
     match (url.scheme(), next.scheme()) {
         ("http", "http" | "https") | ("https", "https") => {}
@@ -189,10 +155,7 @@ fn headers_for(url: &Url, next: &Url, mut headers: HeaderMap) -> HeaderMap {
     if url.origin() == next.origin() {
         return headers;
     }
-    HARMLESS_HEADERS
-        .iter()
-        .filter_map(|name| headers.remove(name).map(|value| (name.clone(), value)))
-        .collect()
+    HARMLESS_HEADERS.iter().filter_map(|name| headers.remove(name).map(|value| (name.clone(), value))).collect()
 }
 
 /// Judges the final response and reads its body.
@@ -200,10 +163,7 @@ async fn finish(response: Response, request: &Request, class: EffectClass) -> At
     let status = response.status().as_u16();
     let host = host(response.url());
     if !accepts(request, status) {
-        let retry_after = response
-            .headers()
-            .get("retry-after")
-            .and_then(|value| value.to_str().ok());
+        let retry_after = response.headers().get("retry-after").and_then(|value| value.to_str().ok());
         let retry_after = retry_after.and_then(|value| outcome::retry_after(value, Timestamp::now()));
         return outcome::of_status(status, &host, class, retry_after);
     }
@@ -212,9 +172,8 @@ async fn finish(response: Response, request: &Request, class: EffectClass) -> At
         Err(NoOutput::Fault(fault)) => outcome::of_fault(&fault, class),
         // Whatever the call did, it did: the answer was an acceptable status.
         Err(NoOutput::TooLarge) => {
-            let message = format!(
-                "host `{host}` answered {status} with more than can be recorded ({MAX_OUTPUT_BYTES} bytes)"
-            );
+            let message =
+                format!("host `{host}` answered {status} with more than can be recorded ({MAX_OUTPUT_BYTES} bytes)");
             AttemptResult::Failed(failure(&codes::BODY_TOO_LARGE, message))
         }
     }

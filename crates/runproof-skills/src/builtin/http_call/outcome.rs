@@ -27,25 +27,15 @@ pub(super) fn of_fault(fault: &Fault, class: EffectClass) -> AttemptResult {
         Fault::Connect { .. } => AttemptResult::NotDone(failure(&codes::CONNECT_FAILED, message)),
         Fault::Tls { .. } => AttemptResult::NotDone(failure(&codes::TLS_FAILED, message)),
         Fault::Setup => AttemptResult::NotDone(failure(&codes::SETUP_FAILED, message)),
-        Fault::Lost { .. } if is_repeatable(class) => {
-            AttemptResult::Failed(failure(&codes::CONNECTION_LOST, message))
-        }
+        Fault::Lost { .. } if is_repeatable(class) => AttemptResult::Failed(failure(&codes::CONNECTION_LOST, message)),
         Fault::Lost { .. } => AttemptResult::Unknown(final_failure(&codes::CONNECTION_LOST, message)),
     }
 }
 
 /// The result of a status that the step does not accept.
-pub(super) fn of_status(
-    status: u16,
-    host: &str,
-    class: EffectClass,
-    retry_after: Option<Duration>,
-) -> AttemptResult {
+pub(super) fn of_status(status: u16, host: &str, class: EffectClass, retry_after: Option<Duration>) -> AttemptResult {
     let message = format!("host `{host}` answered {status}");
-    let retryable = |code: &ErrorCode| Failure {
-        retry_after,
-        ..failure(code, message.clone())
-    };
+    let retryable = |code: &ErrorCode| Failure { retry_after, ..failure(code, message.clone()) };
     let last = |code: &ErrorCode| final_failure(code, message.clone());
     let repeatable = is_repeatable(class);
     match status {
@@ -92,11 +82,7 @@ mod tests {
 
     fn check(value: &str, expected: Option<u64>) {
         let now = Timestamp::from_second(784_111_777).expect("in range");
-        assert_eq!(
-            retry_after(value, now),
-            expected.map(Duration::from_secs),
-            "{value}"
-        );
+        assert_eq!(retry_after(value, now), expected.map(Duration::from_secs), "{value}");
     }
 
     #[test]

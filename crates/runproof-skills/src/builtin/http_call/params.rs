@@ -100,15 +100,7 @@ pub(super) fn read(params: &Value, stage: Stage) -> (Option<Request>, Vec<ParamF
     let request = target.zip(method).map(|(url, method)| {
         let follow_redirects = follow.unwrap_or(true) && matches!(method, Method::GET | Method::HEAD);
         let (headers, body) = with_content(headers, content);
-        Request {
-            method,
-            url,
-            headers,
-            body,
-            expect,
-            follow_redirects,
-            probe_url,
-        }
+        Request { method, url, headers, body, expect, follow_redirects, probe_url }
     });
     (request, findings)
 }
@@ -152,10 +144,7 @@ fn parse_url(text: &str) -> Result<Url, &'static str> {
     if text.len() > MAX_URL_BYTES {
         return Err("is longer than 8192 bytes");
     }
-    if text
-        .chars()
-        .any(|c| c.is_whitespace() || c.is_control() || c == '\\')
-    {
+    if text.chars().any(|c| c.is_whitespace() || c.is_control() || c == '\\') {
         return Err("holds white space, a control character or a backslash");
     }
     let (scheme, rest) = text.split_once("://").ok_or("is not an http or https URL")?;
@@ -195,10 +184,7 @@ fn headers(reader: &mut Reader<'_>) -> HeaderMap {
         }
         // Visible ASCII only: other bytes mean different things to different receivers, and CR or LF begin a header.
         let plain = |text: &&str| text.bytes().all(|byte| matches!(byte, b'\t' | b' '..=b'~'));
-        let header_value = value
-            .as_str()
-            .filter(plain)
-            .and_then(|text| HeaderValue::from_str(text).ok());
+        let header_value = value.as_str().filter(plain).and_then(|text| HeaderValue::from_str(text).ok());
         match header_value {
             Some(header_value) => {
                 if map.insert(header, header_value).is_some() {
@@ -233,9 +219,7 @@ fn with_content(mut headers: HeaderMap, content: Option<Content<'_>>) -> (Header
         Some(Content::Json(json)) => (serde_json::to_vec(json).unwrap_or_default(), "application/json"),
         Some(Content::Text(text)) => (text.as_bytes().to_vec(), "text/plain; charset=utf-8"),
     };
-    headers
-        .entry(CONTENT_TYPE)
-        .or_insert(HeaderValue::from_static(content_type));
+    headers.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static(content_type));
     (headers, Some(bytes))
 }
 
@@ -246,17 +230,10 @@ fn expect(reader: &mut Reader<'_>) -> Option<Vec<u16>> {
     }
     let mut codes = Vec::with_capacity(items.len().min(MAX_EXPECTED));
     for (position, item) in items.iter().enumerate().take(MAX_EXPECTED) {
-        match item
-            .as_u64()
-            .and_then(|code| u16::try_from(code).ok())
-            .filter(|code| (200..=599).contains(code))
-        {
+        match item.as_u64().and_then(|code| u16::try_from(code).ok()).filter(|code| (200..=599).contains(code)) {
             Some(code) => codes.push(code),
             None if reader.is_open(item) => {}
-            None => reader.find(
-                format!("expect[{position}]"),
-                "must be a status code from 200 to 599",
-            ),
+            None => reader.find(format!("expect[{position}]"), "must be a status code from 200 to 599"),
         }
     }
     Some(codes)

@@ -100,9 +100,6 @@ fn refused_headers() -> String {
         'a'..='z' => format!("[{}{c}]", c.to_ascii_uppercase()),
         other => other.to_string(),
     };
-    let names: Vec<String> = REFUSED_HEADERS
-        .iter()
-        .map(|name| name.chars().map(either_case).collect())
-        .collect();
+    let names: Vec<String> = REFUSED_HEADERS.iter().map(|name| name.chars().map(either_case).collect()).collect();
     format!("^({})$", names.join("|"))
 }

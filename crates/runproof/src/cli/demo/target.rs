@@ -24,7 +24,9 @@ impl Drop for Target {
 
 impl Target {
     pub(super) async fn start() -> Result<Self, AppError> {
-        let failed = |error: std::io::Error| AppError::new(Kind::Internal, "demo.target", format!("cannot listen on loopback: {error}"));
+        let failed = |error: std::io::Error| {
+            AppError::new(Kind::Internal, "demo.target", format!("cannot listen on loopback: {error}"))
+        };
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let stock_calls = Arc::new(AtomicU32::new(0));
@@ -54,13 +56,17 @@ async fn answer(mut stream: TcpStream, stock_calls: Arc<AtomicU32>) -> std::io::
     let text = String::from_utf8_lossy(&head);
     let (status, body) = match text.split(' ').nth(1).unwrap_or_default() {
         "/prices" => ("200 OK", r#"{"lamp":1990,"chair":4950}"#),
-        "/stock" if stock_calls.fetch_add(1, Ordering::Relaxed) == 0 => ("503 Service Unavailable", r#"{"error":"warming up"}"#),
+        "/stock" if stock_calls.fetch_add(1, Ordering::Relaxed) == 0 => {
+            ("503 Service Unavailable", r#"{"error":"warming up"}"#)
+        }
         "/stock" => ("200 OK", r#"{"lamp":3,"shelf":"B7"}"#),
         "/reservations/lamp" => ("201 Created", r#"{"id":"r-1","item":"lamp","state":"reserved"}"#),
         _ => ("404 Not Found", r#"{"error":"nobody here"}"#),
     };
     let length = body.len();
-    let answer = format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}");
+    let answer = format!(
+        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+    );
     stream.write_all(answer.as_bytes()).await?;
     stream.shutdown().await
 }
