@@ -234,6 +234,7 @@ const S6_STEP: &str = "S6_IMMUTABILITY_VIOLATION: aos_trace_steps is immutable. 
 const S6_STEP_DELETE: &str = "S6_IMMUTABILITY_VIOLATION: aos_trace_steps direct DELETE not allowed. Use archival.";
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one row of the acceptance table after another")]
 fn a_completed_trace_and_its_steps_cannot_be_changed_through_the_database() {
     let home = Home::initialised();
     let (_, run) = home.run_goal(GOAL, &[]);
