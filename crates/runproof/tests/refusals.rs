@@ -127,6 +127,7 @@ fn a_blank_goal_a_huge_one_and_one_with_a_secret_are_refused() {
     assert_eq!(code(&"x".repeat(10_001)), "request.goal");
     assert_eq!(code("copy the bucket with AKIAIOSFODNN7EXAMPLE"), "goal.literal_secret");
     assert_eq!(code("log in with {\"password\": \"hunter2hunter2\"} and look"), "goal.literal_secret");
+    assert_eq!(code("log in with password=hunter2hunter2 and look"), "goal.literal_secret");
     assert_eq!(code("fetch https://joe:hunter2hunter2@example.com/x"), "goal.literal_secret");
     assert_eq!(home.run_goal(&"x".repeat(10_000), &["--no-wait"]).0, 0, "the limit itself is allowed");
 }
