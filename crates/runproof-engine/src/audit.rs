@@ -37,8 +37,9 @@ pub fn compare(run_id: &str, table: &str, expected: &[Row], got: &[RawRow]) -> V
 
 /// The row with the same key; if there is none, the one that agrees best, so that a changed key is named as such.
 fn take_match<'a>(row: &Row, unused: &mut Vec<&'a RawRow>) -> Option<&'a RawRow> {
-    let same_key =
-        |raw: &RawRow| row.key.iter().chain(&["tenant_id"]).all(|column| raw.get(*column) == Some(row.get(column)));
+    let of_tenant = row.cells.iter().any(|(column, _)| *column == "tenant_id");
+    let tenant: &[&str] = if of_tenant { &["tenant_id"] } else { &[] };
+    let same_key = |raw: &RawRow| row.key.iter().chain(tenant).all(|column| raw.get(*column) == Some(row.get(column)));
     let agreement = |raw: &RawRow| row.cells.iter().filter(|(column, cell)| raw.get(*column) == Some(cell)).count();
     let position = unused.iter().position(|raw| same_key(raw)).or_else(|| {
         let best = unused.iter().enumerate().max_by_key(|(_, raw)| agreement(raw))?;

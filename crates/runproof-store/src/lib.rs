@@ -169,6 +169,8 @@ pub struct Evidence {
     pub tenant_transitions: Vec<TransitionRow>,
     /// Rows of the projections and of the seal, by table, every column, of any tenant.
     pub rows: BTreeMap<&'static str, Vec<RawRow>>,
+    /// Rows that this run shares with others: its tenant, the agents of the tenant, the newest checkpoint.
+    pub shared: BTreeMap<&'static str, Vec<RawRow>>,
     /// The newest checkpoint, as a signed note.
     pub checkpoint: Option<String>,
 }

@@ -427,6 +427,7 @@ impl Store for MemoryStore {
             transitions: state.stream(tenant, &format!("run/{run_id}")),
             tenant_transitions: state.stream(tenant, &format!("tenant/{tenant}")),
             rows,
+            shared: BTreeMap::new(),
             checkpoint: state.checkpoint.clone(),
         })
     }

@@ -220,6 +220,8 @@ impl SqliteStore {
         let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
         connection.pragma_update(None, "synchronous", "FULL").map_err(sqlite)?;
+        // An erased value must not stay readable in a free page.
+        connection.pragma_update(None, "secure_delete", "ON").map_err(sqlite)?;
         let writer = Writer::start(connection, &store.log, notary)?;
         let (jobs, queue) = std::sync::mpsc::channel();
         let thread = std::thread::Builder::new().name("store-writer".to_owned());

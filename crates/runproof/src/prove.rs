@@ -3,6 +3,7 @@
 //! The judging is in `runproof-proof` (evidence) and `runproof-engine` (decisions, rows); this puts them together.
 
 mod columns;
+mod shared;
 
 use std::collections::BTreeMap;
 
@@ -81,6 +82,8 @@ pub async fn prove(
     }
     findings.extend(columns::ledger(store, &evidence, run_id, trust).await?);
     findings.extend(rows(&evidence, &bundle, &ours.placed, tenant, run_id));
+    let tenant_events: Vec<&Placed> = ours.placed.iter().chain(&others.placed).collect();
+    findings.extend(shared::compare(&evidence, &bundle, &tenant_events, run_id));
     report.find(Check::Rows, findings);
     Ok(Some(Proof { report, bundle: Some(bundle) }))
 }

@@ -36,8 +36,7 @@ CREATE TABLE run_seals (
 CREATE TABLE checkpoints (
     size      INTEGER PRIMARY KEY,
     root      TEXT NOT NULL,
-    note      TEXT NOT NULL,
-    signed_at TEXT NOT NULL
+    note      TEXT NOT NULL
 ) STRICT;
 
 -- projections ------------------------------------------------------------------------------------------------------

@@ -1,2 +1,2 @@
 -- Keeps a signed checkpoint.
-INSERT INTO checkpoints (size, root, note, signed_at) VALUES (?1, ?2, ?3, ?4);
+INSERT INTO checkpoints (size, root, note) VALUES (?1, ?2, ?3);

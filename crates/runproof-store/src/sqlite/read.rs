@@ -79,17 +79,23 @@ pub(super) fn evidence(connection: &Connection, log: &str, tenant: &str, run_id:
         }
         rows.insert(*table, found);
     }
+    let shared = BTreeMap::from([
+        ("tenants", select(&snapshot, "tenants", "id = ?1", &[tenant])?),
+        ("agents", select(&snapshot, "agents", "tenant_id = ?1", &[tenant])?),
+        ("checkpoints", select(&snapshot, "checkpoints", "size = (SELECT max(size) FROM checkpoints)", &[])?),
+    ]);
     Ok(Evidence {
         log: log.to_owned(),
         transitions: stream(&snapshot, tenant, &format!("run/{run_id}"))?,
         tenant_transitions: stream(&snapshot, tenant, &format!("tenant/{tenant}"))?,
         rows,
+        shared,
         checkpoint: checkpoint(&snapshot)?,
     })
 }
 
-/// Rows of a table, every stored column; generated ones are functions of the others. Rows of another tenant are shown
-/// only when that tenant has no run of this id: then somebody moved them there.
+/// Rows of a table that belong to a run. Rows of another tenant are shown only when that tenant has no run of this id:
+/// then somebody moved them there.
 fn raw_rows(
     connection: &Connection,
     table: &str,
@@ -97,19 +103,24 @@ fn raw_rows(
     value: &str,
     (tenant, run_id): (&str, &str),
 ) -> Result<Vec<RawRow>, StoreError> {
+    let condition = format!(
+        "{column} = ?1 AND (tenant_id = ?2 OR NOT EXISTS (
+             SELECT 1 FROM transitions AS other WHERE other.tenant_id = found.tenant_id AND other.stream = ?3))"
+    );
+    select(connection, table, &condition, &[value, tenant, &format!("run/{run_id}")])
+}
+
+/// Rows of a table under a condition, every stored column; generated ones are functions of the others.
+fn select(connection: &Connection, table: &str, condition: &str, values: &[&str]) -> Result<Vec<RawRow>, StoreError> {
     let mut statement =
         connection.prepare_cached("SELECT name FROM pragma_table_xinfo(?1) WHERE hidden = 0").map_err(unavailable)?;
     let names = statement.query_map([table], |row| row.get::<_, String>(0)).map_err(unavailable)?;
     let names: Vec<String> = names.collect::<Result<_, _>>().map_err(unavailable)?;
     let quoted: Vec<String> = names.iter().map(|name| format!("\"{}\"", name.replace('"', "\"\""))).collect();
-    let sql = format!(
-        "SELECT {} FROM {table} AS found WHERE {column} = ?1 AND (tenant_id = ?2 OR NOT EXISTS (
-             SELECT 1 FROM transitions AS other WHERE other.tenant_id = found.tenant_id AND other.stream = ?3))",
-        quoted.join(", ")
-    );
+    let sql = format!("SELECT {} FROM {table} AS found WHERE {condition}", quoted.join(", "));
     let mut statement = connection.prepare(&sql).map_err(unavailable)?;
     let rows = statement
-        .query_map((value, tenant, format!("run/{run_id}")), |row| {
+        .query_map(rusqlite::params_from_iter(values), |row| {
             names.iter().enumerate().map(|(index, name)| Ok((name.clone(), cell(row, index)?))).collect()
         })
         .map_err(unavailable)?;

@@ -209,7 +209,7 @@ impl Writer {
         let root = self.tree.root();
         let note = Checkpoint { origin: self.log.clone(), size, root }.sign(self.notary.signer());
         let now = self.notary.now();
-        let row = (size, root.hex(), note.as_str(), rfc3339(now));
+        let row = (size, root.hex(), note.as_str());
         let stored = self.connection.execute(include_str!("../../sql/sqlite/insert_checkpoint.sql"), row);
         let kept = stored.map_err(|error| error.to_string()).and_then(|_| self.notary.keep(&note));
         match kept {
