@@ -232,6 +232,30 @@ fn a_changed_cell_of_a_synthetic_run_of_another_tenant_is_found_and_named() {
 }
 
 #[test]
+fn a_changed_cell_of_a_row_that_runs_share_is_found_and_named() {
+    let scene = scene();
+    let copy = Copy::new(&scene.database, &scene.trust);
+    let ids = scene.ids("mixed");
+    let newest = "size = (SELECT max(size) FROM checkpoints)";
+    let cases = [
+        ("tenants", "created_at", "created_at || 'x'", "1"),
+        ("agents", "name", "name || 'x'", "1"),
+        ("agents", "id", "id || 'x'", "1"),
+        ("agents", "created_at", "created_at || 'x'", "1"),
+        ("checkpoints", "size", "size + 1", newest),
+        ("checkpoints", "root", "'0' || substr(root, 2)", newest),
+        ("checkpoints", "note", "replace(note, 'runproof', 'runpr00f')", newest),
+    ];
+    for (table, column, value, condition) in cases {
+        copy.execute(&format!("UPDATE {table} SET {column} = {value} WHERE {condition}"));
+        let said = copy.prove(ids);
+        assert_ne!(said.word(), "VERIFIED", "{table}.{column}");
+        assert!(said.names_table(table), "{table}.{column}: {:?}", said.places());
+        copy.reset(&scene.database);
+    }
+}
+
+#[test]
 fn a_cell_set_to_null_past_the_schema_is_found() {
     let scene = scene();
     for name in scene.runs.keys() {
