@@ -27,7 +27,10 @@ pub fn stub(goal: &str) -> Result<Value, String> {
             json!({"id": "fetch", "skill": "http_call", "with": {"method": "GET", "url": url}})
         }
         None => {
-            json!({"id": "note", "skill": "json_transform", "with": {"mapping": {"goal": "goal"}, "payload": {"goal": "{{ goal }}"}}})
+            // The text itself, not a reference to the goal: a goal from which something was redacted cannot be
+            // referred to, and this step only repeats it.
+            let text = goal.replace("{{", "\\{{");
+            json!({"id": "note", "skill": "json_transform", "with": {"mapping": {"goal": "goal"}, "payload": {"goal": text}}})
         }
     };
     Ok(json!({"schema": crate::plan::SCHEMA, "steps": [step]}))
