@@ -44,6 +44,7 @@ fn writes_nothing(store: &dyn Store, append: Append) {
     let read = || {
         let mut evidence = evidence(store, &tenant, &run_id);
         evidence.checkpoint = None; // signed a moment later by some stores
+        evidence.shared.remove("checkpoints");
         format!("{evidence:#?}")
     };
     let before = read();
