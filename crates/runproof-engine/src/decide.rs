@@ -250,7 +250,7 @@ fn planned(draft: &mut Draft, value: &Value) -> Result<(), Refusal> {
     })?;
     let plan_digest = plan::digest(value).map_err(DraftError::Value)?;
     let step_count = plan.steps.len() as u64;
-    Ok(draft.push(|c| Ok(RunPlanned { plan: c.commit("plan", value)?, plan_digest, step_count }))?)
+    Ok(draft.push(|c| Ok(RunPlanned { inputs: None, plan: c.commit("plan", value)?, plan_digest, step_count }))?)
 }
 
 fn resolve(

@@ -9,6 +9,7 @@ pub mod audit;
 pub mod decide;
 pub mod draft;
 pub mod driver;
+pub mod expression;
 pub mod gate;
 pub mod plan;
 pub mod planner;

@@ -6,10 +6,14 @@
 mod json;
 mod parse;
 
+use std::collections::BTreeMap;
+
 use runproof_proof::canonical::{self, NotCanonical};
 use runproof_proof::event::words_enum;
 use runproof_proof::hash::{Hash, tagged};
 use serde_json::Value;
+
+use crate::expression::Expression;
 
 pub use json::from_json;
 pub use parse::parse;
@@ -22,12 +26,62 @@ pub const MAX_STEPS: usize = 256;
 pub const MAX_PLAN: usize = 1024 * 1024;
 /// Longest timeout of a step, in milliseconds: one day.
 pub const MAX_TIMEOUT_MS: u64 = 86_400_000;
+/// Longest timeout of a run, in milliseconds: thirty days.
+pub const MAX_RUN_TIMEOUT_MS: u64 = 2_592_000_000;
+/// Most calls that may be under way at once in a run.
+pub const MAX_PARALLEL: u32 = 64;
+/// Calls that may be under way at once when a plan does not say.
+pub const DEFAULT_PARALLEL: u32 = 8;
+/// Most elements of one `foreach`.
+pub const MAX_ELEMENTS: usize = 1_000;
 
-/// A valid plan.
+/// A valid plan (`docs/spec/plan.md`).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
-    /// Steps in the order in which they run.
+    /// Steps in the order of the document; `plan_index` counts them.
     pub steps: Vec<Step>,
+    /// Longest time from the first claim to the end, in milliseconds.
+    pub timeout_ms: Option<u64>,
+    /// Most calls that may be under way at once.
+    pub max_parallel: u32,
+    /// What has to be given with a run, by name.
+    pub inputs: BTreeMap<String, Input>,
+}
+
+/// A value that has to be given with a run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Input {
+    /// What it may be.
+    pub kind: InputKind,
+    /// What it is when it is not given; without one it must be given.
+    pub default: Option<Value>,
+}
+
+words_enum! {
+    /// What an input may be.
+    InputKind {
+        /// Text.
+        Text = "text",
+        /// A whole number.
+        Integer = "integer",
+        /// True or false.
+        Boolean = "boolean",
+        /// A list.
+        List = "list",
+        /// An object.
+        Object = "object",
+        /// Anything.
+        Any = "any",
+    }
+}
+
+/// Makes the call of a step once for each element of a list.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Foreach {
+    /// A template that becomes the list.
+    pub items: Value,
+    /// Most of its calls that may be under way at once; absent: as many as the plan allows.
+    pub concurrency: Option<u32>,
 }
 
 /// One step.
@@ -35,6 +89,12 @@ pub struct Plan {
 pub struct Step {
     /// Id, unique in the plan.
     pub id: String,
+    /// Positions of the steps that must be done first, ascending.
+    pub needs: Vec<usize>,
+    /// The step is skipped where this is false.
+    pub when: Option<Expression>,
+    /// Makes the call once for each element of a list.
+    pub foreach: Option<Foreach>,
     /// Name of the skill.
     pub skill: String,
     /// Parameters, with references.
@@ -47,6 +107,8 @@ pub struct Step {
     pub on_error: OnError,
     /// What follows an attempt of which nobody knows whether it took effect.
     pub on_unknown: OnUnknown,
+    /// Another name for the output: `outputs.NAME`.
+    pub output_key: Option<String>,
 }
 
 /// When and how often to try again.

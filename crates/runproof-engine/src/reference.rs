@@ -50,6 +50,16 @@ pub struct Reference {
 pub enum Root {
     /// The output of the step with this id.
     Step(String),
+    /// The status of the step with this id: `success`, `failure` or `skipped`.
+    StepStatus(String),
+    /// The output of the step with this `output_key`.
+    Output(String),
+    /// The inputs of the run, as an object.
+    Inputs,
+    /// The element of the list.
+    Item,
+    /// Its position in the list, from 0.
+    ItemIndex,
     /// The goal of the run.
     Goal,
     /// The id of the run.
@@ -178,6 +188,16 @@ pub enum ResolveError {
         /// JSON path of the string.
         path: String,
     },
+    /// An expression has no value.
+    #[error("`{expression}` at `{path}` has no value: {problem}")]
+    Expression {
+        /// The expression, redacted and cut.
+        expression: String,
+        /// JSON path of the string.
+        path: String,
+        /// Why not.
+        problem: String,
+    },
     /// The result is larger than [`MAX_RESOLVED`].
     #[error("the resolved parameters are larger than {MAX_RESOLVED} bytes at `{path}`")]
     TooLarge {
@@ -255,6 +275,12 @@ impl fmt::Display for Root {
         match self {
             Self::Step(id) if id.contains(['.', ':']) => write!(f, "steps[\"{id}\"].output"),
             Self::Step(id) => write!(f, "steps.{id}.output"),
+            Self::StepStatus(id) if id.contains(['.', ':']) => write!(f, "steps[\"{id}\"].status"),
+            Self::StepStatus(id) => write!(f, "steps.{id}.status"),
+            Self::Output(key) => write!(f, "outputs.{key}"),
+            Self::Inputs => f.write_str("inputs"),
+            Self::Item => f.write_str("item"),
+            Self::ItemIndex => f.write_str("item_index"),
             Self::Goal => f.write_str("goal"),
             Self::RunId => f.write_str("run.id"),
             Self::Tenant => f.write_str("run.tenant"),

@@ -187,6 +187,7 @@ impl Replayer {
         let references = templates.filter_map(|with| reference::references(with).ok()).flatten();
         let mut roots = references.map(|(_, reference)| match reference.root {
             Root::Step(id) => id,
+            Root::StepStatus(_) | Root::Output(_) | Root::Inputs | Root::Item | Root::ItemIndex => "run".to_owned(),
             Root::Goal => String::new(),
             Root::RunId | Root::Tenant | Root::Agent => "run".to_owned(),
         });

@@ -87,7 +87,10 @@ fn body(run: &Run, dice: Dice) -> (Body, Values) {
         0 => (created(dice).into(), value("goal", json!("a goal"))),
         1 => {
             let plan = if dice.a.is_multiple_of(8) { json!("no plan") } else { plan() };
-            (RunPlanned { plan: commitment(), plan_digest: sha256(b"plan"), step_count: 3 }.into(), value("plan", plan))
+            (
+                RunPlanned { inputs: None, plan: commitment(), plan_digest: sha256(b"plan"), step_count: 3 }.into(),
+                value("plan", plan),
+            )
         }
         2 => (RunClaimed { epoch: run.epoch.wrapping_add(u64::from(dice.a % 3)), worker: "w".to_owned() }.into(), none),
         3 => (RunPaused { actor: operator(), reason: None }.into(), none),

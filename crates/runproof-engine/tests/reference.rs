@@ -37,6 +37,7 @@ fn outputs() -> BTreeMap<&'static str, Value> {
 fn resolved(template: &Value) -> Result<Value, ResolveError> {
     let outputs = outputs();
     resolve(template, &|root| match root {
+        Root::StepStatus(_) | Root::Output(_) | Root::Inputs | Root::Item | Root::ItemIndex => None,
         Root::Step(id) => outputs.get(id.as_str()).map(Cow::Borrowed),
         Root::Goal => Some(Cow::Owned(json!("sell \"it\""))),
         Root::RunId => Some(Cow::Owned(json!("r_1"))),

@@ -126,6 +126,7 @@ bodies! {
     "run.resumed" RunResumed: "An operator let the run go on.",
     "run.cancel_requested" RunCancelRequested: "Somebody asked for the run to be cancelled.",
     "run.sealed" RunSealed: "The run is over; nothing can follow.",
+    "step.expanded" StepExpanded: "The list of a `foreach` is known.",
     "step.intended" StepIntended: "An attempt is about to touch the world.",
     "step.returned" StepReturned: "What is known of an attempt.",
     "step.resolved" StepResolved: "A person said whether an unknown attempt took effect.",
@@ -294,11 +295,12 @@ impl Body {
     pub fn commitments(&self) -> Vec<(&'static str, &Commitment)> {
         let all: Vec<(&'static str, Option<&Commitment>)> = match self {
             Self::RunCreated(body) => vec![("goal", Some(&body.goal))],
-            Self::RunPlanned(body) => vec![("plan", Some(&body.plan))],
+            Self::RunPlanned(body) => vec![("inputs", body.inputs.as_ref()), ("plan", Some(&body.plan))],
             Self::RunPaused(body) => vec![("reason", body.reason.as_ref())],
             Self::RunResumed(body) => vec![("reason", body.reason.as_ref())],
             Self::RunCancelRequested(body) => vec![("reason", body.reason.as_ref())],
             Self::RunSealed(body) => vec![("error", body.error.as_ref())],
+            Self::StepExpanded(body) => vec![("items", Some(&body.items))],
             Self::StepIntended(body) => vec![("params", Some(&body.params))],
             Self::StepReturned(body) => vec![("error", body.error.as_ref()), ("output", body.output.as_ref())],
             Self::StepResolved(body) => vec![("reason", Some(&body.reason))],

@@ -153,6 +153,7 @@ impl Walker<'_> {
             Body::GapRecorded(body) => self.find(Code::GapRecorded, event, "body.gap", "none", body.gap),
             Body::RunSealed(body) => self.seal(event, body),
             Body::RunPlanned(_)
+            | Body::StepExpanded(_)
             | Body::RunClaimed(_)
             | Body::RunPaused(_)
             | Body::RunResumed(_)

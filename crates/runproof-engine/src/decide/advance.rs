@@ -191,6 +191,7 @@ fn intend(
             let code = match error {
                 ResolveError::Redacted { .. } => "reference.redacted",
                 ResolveError::NamesSecret { .. } => "reference.names_secret",
+                ResolveError::Expression { .. } => "expression.failed",
                 ResolveError::Unreadable(_)
                 | ResolveError::Unknown { .. }
                 | ResolveError::Missing { .. }
@@ -303,6 +304,7 @@ fn lookup<'a>(run: &'a Run, root: &Root) -> Option<Cow<'a, Value>> {
     let text = |text: &str| Some(Cow::Owned(Value::String(text.to_owned())));
     match root {
         Root::Step(id) => run.outputs.get(id).map(|output| Cow::Borrowed(output.as_ref())),
+        Root::StepStatus(_) | Root::Output(_) | Root::Inputs | Root::Item | Root::ItemIndex => None,
         Root::Goal => run.goal.as_deref().map(Cow::Borrowed),
         Root::RunId => text(&run.id),
         Root::Tenant => text(&run.tenant),

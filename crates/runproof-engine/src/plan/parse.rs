@@ -1,8 +1,12 @@
 //! Reads a plan and gathers every finding at once.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value};
 
-use super::{MAX_PLAN, MAX_STEPS, MAX_TIMEOUT_MS, OnError, OnUnknown, Plan, PlanFinding, Retry, SCHEMA, Step};
+use super::{
+    DEFAULT_PARALLEL, MAX_PLAN, MAX_STEPS, MAX_TIMEOUT_MS, OnError, OnUnknown, Plan, PlanFinding, Retry, SCHEMA, Step,
+};
 use crate::redact;
 use crate::reference::{self, Root};
 use runproof_proof::canonical;
@@ -109,7 +113,7 @@ impl Reader {
             );
         }
         let steps = self.steps(members.get("steps").and_then(Value::as_array), members)?;
-        Some(Plan { steps })
+        Some(Plan { steps, timeout_ms: None, max_parallel: DEFAULT_PARALLEL, inputs: BTreeMap::new() })
     }
 
     fn steps(&mut self, steps: Option<&Vec<Value>>, members: &Map<String, Value>) -> Option<Vec<Step>> {
@@ -133,7 +137,8 @@ impl Reader {
         let mut out: Vec<Step> = Vec::new();
         for (index, step) in steps.iter().enumerate() {
             let path = format!("$.steps[{index}]");
-            let Some(step) = self.step(step, &path) else { continue };
+            let Some(mut step) = self.step(step, &path) else { continue };
+            step.needs = index.checked_sub(1).into_iter().collect();
             if out.iter().any(|earlier| earlier.id == step.id) {
                 self.find(
                     "plan.duplicate_id",
@@ -214,7 +219,19 @@ impl Reader {
                 OnUnknown::Hold
             }),
         };
-        Some(Step { id: id?, skill: skill?, with, retry, timeout_ms, on_error, on_unknown })
+        Some(Step {
+            id: id?,
+            needs: Vec::new(),
+            when: None,
+            foreach: None,
+            skill: skill?,
+            with,
+            retry,
+            timeout_ms,
+            on_error,
+            on_unknown,
+            output_key: None,
+        })
     }
 
     fn with(&mut self, value: Option<&Value>, path: &str) -> Value {

@@ -59,6 +59,9 @@ body! {
 body! {
     /// The run has a valid plan.
     RunPlanned {
+        /// Values of the plan's inputs, defaults included.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        inputs: Option<Commitment>,
         /// The plan, as executed.
         plan: Commitment,
         /// `SHA-256("runproof.dev/plan/v1" || 0x00 || canonical plan)`.
@@ -149,6 +152,20 @@ body! {
 }
 
 body! {
+    /// The list of a `foreach` is known.
+    StepExpanded {
+        /// Elements of the list.
+        count: u32,
+        /// The list.
+        items: Commitment,
+        /// Position of the step in the plan, from 0.
+        plan_index: u32,
+        /// Step id in the plan.
+        step_id: String,
+    }
+}
+
+body! {
     /// An attempt is about to touch the world; durable before it does.
     StepIntended {
         /// Attempt number of this step and item, from 1.
@@ -161,7 +178,7 @@ body! {
         gate: GateRecord,
         /// Same for all attempts of this step and item.
         idempotency_key: String,
-        /// `fallback`, or which element of a list; absent for the step itself.
+        /// `fallback`, an element of a list such as `3`, or its fallback (`3.fallback`); absent for the step itself.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         item: Option<String>,
         /// Parameters, with references resolved and secrets not.
@@ -199,7 +216,7 @@ body! {
         error: Option<Commitment>,
         /// Who saw it.
         evidence: EvidenceClass,
-        /// `fallback`, or which element of a list.
+        /// `fallback`, an element of a list such as `3`, or its fallback (`3.fallback`).
         #[serde(default, skip_serializing_if = "Option::is_none")]
         item: Option<String>,
         /// What is known about the effect.
@@ -231,7 +248,7 @@ body! {
         actor: Actor,
         /// Attempt number.
         attempt: u32,
-        /// `fallback`, or which element of a list.
+        /// `fallback`, an element of a list such as `3`, or its fallback (`3.fallback`).
         #[serde(default, skip_serializing_if = "Option::is_none")]
         item: Option<String>,
         /// How they know.
@@ -260,7 +277,7 @@ body! {
         /// Text for people, when the step failed before any attempt.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         error: Option<Commitment>,
-        /// `fallback`, or which element of a list.
+        /// `fallback`, an element of a list such as `3`, or its fallback (`3.fallback`).
         #[serde(default, skip_serializing_if = "Option::is_none")]
         item: Option<String>,
         /// Position of the step in the plan, from 0.
@@ -283,7 +300,7 @@ body! {
         attempt: u32,
         /// What was decided.
         gate: GateRecord,
-        /// `fallback`, or which element of a list.
+        /// `fallback`, an element of a list such as `3`, or its fallback (`3.fallback`).
         #[serde(default, skip_serializing_if = "Option::is_none")]
         item: Option<String>,
         /// Step id.
@@ -300,7 +317,7 @@ body! {
         binding: Hash,
         /// When it lapses, in microseconds since 1970.
         expires_at: u64,
-        /// `fallback`, or which element of a list.
+        /// `fallback`, an element of a list such as `3`, or its fallback (`3.fallback`).
         #[serde(default, skip_serializing_if = "Option::is_none")]
         item: Option<String>,
         /// How many different people must grant it.

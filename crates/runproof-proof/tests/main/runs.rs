@@ -128,6 +128,7 @@ impl<'a> Run<'a> {
         let steps = plan["steps"].as_array().unwrap().len() as u64;
         let digest = plan_digest(plan);
         self.append(|values| RunPlanned {
+            inputs: None,
             plan: values.commit("plan", plan.clone()),
             plan_digest: digest,
             step_count: steps,

@@ -90,7 +90,7 @@ fn run_full() -> Vec<Body> {
             synthetic_scenario_id: some("sc_1"),
         }
         .into(),
-        RunPlanned { plan: members(), plan_digest: sha256(b"plan"), step_count: 2 }.into(),
+        RunPlanned { inputs: Some(members()), plan: members(), plan_digest: sha256(b"plan"), step_count: 2 }.into(),
         RunClaimed { epoch: 1, worker: text("w_1") }.into(),
         RunPaused { actor: actor(), reason: Some(whole()) }.into(),
         RunResumed { actor: actor(), reason: Some(whole()) }.into(),
@@ -110,6 +110,7 @@ fn run_full() -> Vec<Body> {
 
 fn step_full() -> Vec<Body> {
     vec![
+        StepExpanded { count: 2, items: whole(), plan_index: 0, step_id: text("s_1") }.into(),
         StepIntended {
             attempt: 1,
             cost_limit_microcents: 100,

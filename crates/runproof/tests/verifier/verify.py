@@ -218,13 +218,14 @@ KINDS = {name: fields(table) for name, table in {
     "run.created": "actor:actor agent:id beacon?:text engine:engine goal:commitment origin_system_id:text "
                    "parent_run_id?:id plan_digest?:hash planner:versioned policy_set:text retry_of?:id run_id:id "
                    "run_no:u64 synthetic_scenario_id?:id",
-    "run.planned": "plan:commitment plan_digest:hash step_count:u64",
+    "run.planned": "inputs?:commitment plan:commitment plan_digest:hash step_count:u64",
     "run.claimed": "epoch:u64 worker:text",
     "run.paused": "actor:actor reason?:commitment",
     "run.resumed": "actor:actor reason?:commitment",
     "run.cancel_requested": "actor:actor reason?:commitment",
     "run.sealed": "error?:commitment event_count:u64 reason:end_reason run_root:hash status:end_status "
                   "step_count:u64 totals:totals",
+    "step.expanded": "count:u32 items:commitment plan_index:u32 step_id:id",
     "step.intended": "attempt:u32 cost_limit_microcents:u64 effect:effect_class gate:gate idempotency_key:text "
                      "item?:text params:commitment plan_index:u32 skill:text skill_version:text step_id:id "
                      "timeout_us:u64",
