@@ -348,16 +348,17 @@ impl Driver {
 fn clean_write(write: Write, scrubber: Option<&Scrubber>) -> Write {
     let clean = |text: &str| scrubber.map_or_else(|| text.to_owned(), |scrubber| scrubber.scrub_text(text));
     match write {
-        Write::Put { key, value } => {
+        Write::Put { key, value, expires_at, guard } => {
             let value = match serde_json::from_slice::<Value>(&value) {
                 Ok(value) => {
                     redact::redact(scrubber.map_or_else(|| value.clone(), |scrubber| scrubber.scrub(value.clone())))
                 }
                 Err(_) => Value::String(redact::redact_text(&clean(&String::from_utf8_lossy(&value))).into_owned()),
             };
-            Write::Put { key: clean(&key), value: value.to_string().into_bytes() }
+            Write::Put { key: clean(&key), value: value.to_string().into_bytes(), expires_at, guard }
         }
-        Write::Delete { key } => Write::Delete { key: clean(&key) },
+        Write::Delete { key, guard } => Write::Delete { key: clean(&key), guard },
+        Write::DeleteExpired { until } => Write::DeleteExpired { until },
     }
 }
 
