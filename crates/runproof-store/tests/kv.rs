@@ -1,6 +1,7 @@
 //! `kv_store` over the stores: each write happens once for every step that succeeded, whatever crashes and whoever else
 //! writes; and a model says what the operations mean.
 
+mod contention;
 mod crash;
 mod model;
 
