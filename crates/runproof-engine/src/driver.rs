@@ -89,28 +89,44 @@ impl Driver {
         let mut stored = run.clone();
         let mut pending = Pending::default();
         let mut command = Command::Claim { worker: fence.owner.clone(), epoch: fence.epoch };
+        // The call whose outcome is not durable yet, and when it was made.
+        let mut open: Option<(Box<Authorized<Call>>, EffectClass, u64)> = None;
         loop {
             let Decision { lines, run: after, next } = self.step(&mut run, command, &mut pending, cancel)?;
             run = after;
             pending.lines.extend(lines);
             if let Next::Invoke(call, EffectClass::Pure) = &next {
                 // Nothing outside this process can see a pure call: its intent and outcome commit together.
-                command = Command::Record(self.invoke(call, EffectClass::Pure, &mut pending.writes, cancel).await);
+                let now = self.clock.now();
+                command = Command::Record(self.invoke(call, EffectClass::Pure, now, &mut pending.writes, cancel).await);
                 continue;
             }
             if matches!(next, Next::NeedsPlan) {
                 return Err(DriveError::NoPlan(run.id));
             }
             let (claim, left) = self.claim_after(&next);
-            self.commit(&stored, &run, &fence, &mut pending, claim).await?;
+            match (self.commit(&stored, &run, &fence, &mut pending, claim).await, &open) {
+                (Err(StoreError::Stale { .. }), Some((call, effect, started))) => {
+                    // Nothing of it is on record: the attempt is still open, and is made again with what is stored now.
+                    run = stored.clone();
+                    let outcome = self.invoke_again(call, *effect, *started, &mut pending.writes, cancel).await;
+                    command = Command::Record(outcome);
+                    continue;
+                }
+                (committed, _) => committed?,
+            }
             // Certain from here on: the intent is durable. A crash before the outcome is found as an open attempt.
             stored = run.clone();
+            open = None;
             if let Some(left) = left {
                 return Ok((run, left));
             }
             command = match next {
                 Next::Invoke(call, effect) => {
-                    Command::Record(self.invoke(&call, effect, &mut pending.writes, cancel).await)
+                    let now = self.clock.now();
+                    let outcome = self.invoke(&call, effect, now, &mut pending.writes, cancel).await;
+                    open = Some((call, effect, now));
+                    Command::Record(outcome)
                 }
                 Next::Recover => Command::Record(self.recover(&run).await),
                 Next::Sleep(until) => {
@@ -186,15 +202,33 @@ impl Driver {
         Ok(())
     }
 
-    /// Calls the skill and cleans what came back: nothing that the world said leaves here with a secret in it.
+    /// Makes an attempt again whose writes came too late, unless its time is over.
+    async fn invoke_again(
+        &self,
+        call: &Authorized<Call>,
+        effect: EffectClass,
+        started: u64,
+        writes: &mut Vec<Write>,
+        cancel: &dyn CancelSignal,
+    ) -> Outcome {
+        if self.clock.now().saturating_sub(started) < timeout_us(call) {
+            return self.invoke(call, effect, started, writes, cancel).await;
+        }
+        let message = "others wrote the same key until the time of the attempt was over".to_owned();
+        let failure = Failure { retryable: true, ..failure("kv.contended", ErrorCategory::Transient, message) };
+        self.outcome(AttemptResult::NotDone(failure), 0, Via::Call, started, None)
+    }
+
+    /// Calls the skill and cleans what came back: nothing that the world said leaves here with a secret in it. The
+    /// attempt started at this time, in microseconds.
     async fn invoke(
         &self,
         call: &Authorized<Call>,
         effect: EffectClass,
+        started: u64,
         writes: &mut Vec<Write>,
         cancel: &dyn CancelSignal,
     ) -> Outcome {
-        let started = self.clock.now();
         let (dispatch, scrubber) = match self.dispatch(call) {
             Ok(ready) => ready,
             Err(failure) => return self.outcome(AttemptResult::NotDone(failure), 0, Via::Call, started, None),
@@ -204,8 +238,9 @@ impl Driver {
                 failure("skill.not_found", ErrorCategory::NotFound, format!("Skill not found: {}", call.get().skill));
             return self.outcome(AttemptResult::NotDone(failure), 0, Via::Call, started, None);
         };
-        let timeout = u64::try_from(call.get().timeout.as_micros()).unwrap_or(u64::MAX);
-        let stop = first(self.clock.sleep(timeout), cancel.wait());
+        let timeout = timeout_us(call);
+        let left = started.saturating_add(timeout).saturating_sub(self.clock.now());
+        let stop = first(self.clock.sleep(left), cancel.wait());
         let attempt = match either(skill.invoke(&dispatch), stop).await {
             Some(attempt) => attempt,
             None => cut_off(effect, cancel.requested().is_some(), &skill.manifest().cost),
@@ -360,6 +395,10 @@ fn clean_write(write: Write, scrubber: Option<&Scrubber>) -> Write {
         Write::Delete { key, guard } => Write::Delete { key: clean(&key), guard },
         Write::DeleteExpired { until } => Write::DeleteExpired { until },
     }
+}
+
+fn timeout_us(call: &Authorized<Call>) -> u64 {
+    u64::try_from(call.get().timeout.as_micros()).unwrap_or(u64::MAX)
 }
 
 fn failure(code: &'static str, category: ErrorCategory, message: String) -> Failure {
