@@ -26,7 +26,7 @@ use runproof_engine::decide::{Command, Context, Decision, decide};
 use runproof_engine::driver::{DriveError, Driver, Left};
 use runproof_engine::ports::{Append, Blind, Claim, Claimed, Clock as _, Entropy as _, Journal as _};
 use runproof_engine::run::{CallId, Run, WaitReason};
-use runproof_engine::skill::{EffectClass, Probe, Skills, Write};
+use runproof_engine::skill::{EffectClass, Guard, Probe, Skills, Write};
 use runproof_engine::{projection, replay};
 use runproof_proof::event::{Body, Event, Resolution};
 use runproof_proof::finding::{Code, Verdict};
@@ -131,7 +131,10 @@ fn answer(text: &str) -> Answer {
             let (ms, json) = rest.split_once(' ').unwrap_or((rest, "null"));
             Answer::After(ms.parse().unwrap(), serde_json::from_str(json).unwrap())
         }
-        "writes" => Answer::Writes(json(), vec![Write::Put { key: "k".to_owned(), value: b"1".to_vec() }]),
+        "writes" => Answer::Writes(
+            json(),
+            vec![Write::Put { key: "k".to_owned(), value: b"1".to_vec(), expires_at: None, guard: Guard::Any }],
+        ),
         "failed" => Answer::Failed { retryable: false, retry_after_ms: None },
         "busy" => Answer::Failed { retryable: true, retry_after_ms: rest.parse().ok() },
         "says" => Answer::Says(rest.replace("\\0", "\0")),
