@@ -4,6 +4,7 @@
 
 mod book;
 mod doubles;
+mod expression;
 mod fold;
 mod plans;
 mod redact;
