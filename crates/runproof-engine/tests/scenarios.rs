@@ -172,6 +172,7 @@ fn request(plan: Option<Value>) -> RunRequest {
         agent: "a_1".to_owned(),
         goal: "tell a story".to_owned(),
         plan,
+        inputs: None,
         origin_system_id: "tests".to_owned(),
         actor: operator(),
         synthetic_scenario_id: None,

@@ -279,6 +279,7 @@ pub(crate) fn request(tenant: &str, run_id: &str, plan: Option<Value>) -> RunReq
         agent: AGENT.to_owned(),
         goal: "look around".to_owned(),
         plan,
+        inputs: None,
         origin_system_id: "tests".to_owned(),
         actor: operator(),
         synthetic_scenario_id: None,
