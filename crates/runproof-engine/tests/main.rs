@@ -6,6 +6,7 @@ mod book;
 mod doubles;
 mod expression;
 mod fold;
+mod parallel;
 mod plans;
 mod plans_graph;
 mod plans_inputs;
