@@ -58,7 +58,7 @@ fn a_migration_with_another_text_is_refused() {
     let disk = OnDisk::new();
     taken(&disk.raw(), "UPDATE schema_migrations SET checksum = 'another'");
     let error = sqlite::create(&disk.path, NOW).unwrap_err();
-    assert!(matches!(error, OpenError::Migrate(MigrateError::Checksum(1))), "{error:?}");
+    assert!(matches!(error, OpenError::Migrate { source: MigrateError::Checksum(1), .. }), "{error:?}");
     assert_eq!(
         error.to_string(),
         "migration 0001 was applied with another text: the schema is not the one that this version knows"

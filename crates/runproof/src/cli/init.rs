@@ -6,7 +6,7 @@ use runproof_store::sqlite::{self, OpenError, SqliteStore};
 use serde_json::json;
 
 use crate::app::App;
-use crate::error::{AppError, Kind};
+use crate::error::{AppError, Code};
 use crate::output::Output;
 use crate::runtime;
 
@@ -46,7 +46,8 @@ pub(super) fn initialise(app: &App, origin: Option<&str>) -> Result<bool, AppErr
     let made = app.home.create(&origin)?;
     if let Some(parent) = app.database.parent() {
         std::fs::create_dir_all(parent).map_err(|error| {
-            AppError::new(Kind::Store, "store.unavailable", format!("cannot create `{}`: {error}", parent.display()))
+            AppError::new(Code::StoreUnavailable, format!("cannot create `{}`: {error}", parent.display()))
+                .hint("check the path, the permissions and the disk")
         })?;
     }
     sqlite::create(&app.database, &rfc3339(runtime::now()))?;
@@ -71,7 +72,7 @@ fn check_ledger(app: &App) -> Result<(), AppError> {
             app.home.folder().display(),
             app.database.display()
         );
-        return Err(AppError::new(Kind::Store, "init.ledger_missing", message)
+        return Err(AppError::new(Code::InitLedgerMissing, message)
             .hint("put the database back, or begin anew in another RUNPROOF_HOME"));
     };
     let key =

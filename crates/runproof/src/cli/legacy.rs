@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::verify::read_file;
-use crate::error::AppError;
+use crate::error::{AppError, Code};
 use crate::output::{Output, table};
 
 /// Computes the first system's digest of the runs in a file. It is shown for comparison and proves nothing.
@@ -29,7 +29,7 @@ impl LegacyRoot {
     pub(super) fn run(self, output: Output) -> Result<u8, AppError> {
         let bytes = read_file(&self.file, 64 * 1024 * 1024)?;
         let runs: Vec<LegacyRun> = serde_json::from_slice(&bytes).map_err(|error| {
-            AppError::usage("legacy.file", format!("`{}`: {error}", self.file.display()))
+            AppError::new(Code::LegacyFile, format!("`{}`: {error}", self.file.display()))
                 .hint("a JSON list of {\"run_id\", \"steps\": [[0, \"http_call\", \"success\"]]}")
         })?;
         let mut all = true;

@@ -5,7 +5,7 @@ use runproof_store::Store;
 use serde_json::json;
 
 use crate::app::App;
-use crate::error::{AppError, Kind};
+use crate::error::{AppError, Code};
 use crate::output::Output;
 
 /// The log's key.
@@ -39,8 +39,7 @@ impl Log {
         let app = App::from_environment()?;
         let note = app.reader()?.checkpoint().await?;
         let note = note.ok_or_else(|| {
-            AppError::new(Kind::Store, "log.unsigned", "no checkpoint has been signed yet")
-                .hint("runproof worker --drain")
+            AppError::new(Code::LogUnsigned, "no checkpoint has been signed yet").hint("runproof worker --drain")
         })?;
         output.print(&json!({ "checkpoint": note }), || note.clone());
         Ok(0)

@@ -19,7 +19,7 @@ use super::verify::read_file;
 use super::{POLL, TAKE_OVER_EVERY, request};
 use crate::app::{App, local_actor};
 use crate::engine::{Command, Engine, no_run};
-use crate::error::{AppError, Kind};
+use crate::error::{AppError, Code};
 use crate::output::{Output, table};
 use crate::runtime;
 
@@ -85,10 +85,10 @@ impl Run {
                 let bytes = read_file(path, MAX_PLAN_FILE)?;
                 let refused = |problem: String| {
                     AppError::new(
-                        Kind::Refused,
-                        "plan.unreadable",
+                        Code::PlanUnreadable,
                         format!("plan `{}`: {problem}; nothing was written", path.display()),
                     )
+                    .hint("a plan is JSON in UTF-8, at most 4 MiB, without a member given twice")
                 };
                 if bytes.len() > MAX_PLAN_FILE {
                     return Err(refused(format!("more than {MAX_PLAN_FILE} bytes")));
