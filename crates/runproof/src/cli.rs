@@ -117,7 +117,10 @@ pub fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let result = match runtime {
         Ok(runtime) => {
-            let result = runtime.block_on(dispatch(cli.command, output));
+            let result = runtime.block_on(async {
+                refuse_to_die_of_file_limits();
+                dispatch(cli.command, output).await
+            });
             runtime.shutdown_timeout(Duration::from_secs(1));
             result
         }
@@ -131,6 +134,13 @@ pub fn main() -> ExitCode {
             ExitCode::from(error.kind.exit_code())
         }
     }
+}
+
+/// A file that may not grow further is a full disk: an error of the write, and no reason to be killed in the middle.
+fn refuse_to_die_of_file_limits() {
+    const SIGXFSZ: i32 = 25;
+    let caught = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::from_raw(SIGXFSZ));
+    drop(caught); // the handler stays; where it cannot be set, being killed is a crash, and those lose nothing
 }
 
 /// A command line without a command: somebody asked for help, or it is wrong.

@@ -295,10 +295,11 @@ impl Engine {
                     ),
                 )
                 .hint("somebody wrote this request past `runproof`; look who can write to the database")),
-                Err(error) => {
-                    Err(AppError::new(Code::RequestUnreadable, format!("request {id} cannot be read: {error}"))
-                        .hint("both processes have to be the same version of runproof"))
-                }
+                Err(error) => Err(AppError::new(
+                    Code::RequestUnreadable,
+                    format!("request {id} cannot be read: {}", printable(&error.to_string())),
+                )
+                .hint("both processes have to be the same version of runproof")),
             };
             let text = serde_json::to_string(&answer).map_err(|error| {
                 AppError::new(Code::RequestAnswer, format!("the answer to request {id} cannot be written: {error}"))

@@ -46,7 +46,7 @@ impl Home {
         self.folder.join("last-checkpoint")
     }
 
-    /// Makes the folder, the key and the trust file, unless the key is there. Answers whether it made them.
+    /// Makes the folder, the key and the trust file where they are missing. Answers whether it made the key.
     ///
     /// # Errors
     /// [`AppError`] when a file cannot be written.
@@ -56,6 +56,10 @@ impl Home {
         made.map_err(|error| cannot("create", &self.folder, &error))?;
         let path = self.key_path();
         if path.exists() {
+            // Whoever was stopped between the two files gets the second one now.
+            if !self.trust_path().exists() {
+                self.write_trust(&self.signer()?)?;
+            }
             return Ok(false);
         }
         let signer = NoteSigner::from_seed(origin, &runtime::random()).map_err(|error| {
@@ -63,8 +67,12 @@ impl Home {
                 .hint("a host and path, such as example.com/agents")
         })?;
         write_durably(&path, signer.to_private_text().as_bytes(), 0o600)?;
-        write_durably(&self.trust_path(), Trust::file(&[signer.verifier()]).as_bytes(), 0o644)?;
+        self.write_trust(&signer)?;
         Ok(true)
+    }
+
+    fn write_trust(&self, signer: &NoteSigner) -> Result<(), AppError> {
+        write_durably(&self.trust_path(), Trust::file(&[signer.verifier()]).as_bytes(), 0o644)
     }
 
     /// The key.
@@ -116,14 +124,15 @@ impl Home {
     /// A notary with the key of this folder.
     ///
     /// # Errors
-    /// As [`Home::signer`]; and when the last checkpoint cannot be read, because going on without it could sign a second
-    /// history.
+    /// As [`Home::signer`]; and when the last checkpoint cannot be read or is not by this key: going on without it could
+    /// sign a second history.
     pub fn notary(&self) -> Result<Box<dyn Notary>, AppError> {
+        let signer = self.signer()?;
         if let Some(note) = self.kept()? {
-            let read = Note::parse(&note).and_then(|note| Checkpoint::parse(&note.text));
-            read.map_err(|error| self.bad_checkpoint(&error))?;
+            let mut own = Trust::in_key("local", signer.verifier());
+            own.add_head(&note).map_err(|error| self.bad_checkpoint(&error))?;
         }
-        Ok(Box::new(HomeNotary { signer: self.signer()?, path: self.checkpoint_path() }))
+        Ok(Box::new(HomeNotary { signer, path: self.checkpoint_path() }))
     }
 }
 

@@ -1,6 +1,7 @@
 //! The one place that prints: data to stdout, text for people to stderr.
 
 use std::io::{IsTerminal, Write};
+use std::path::Path;
 
 use runproof_proof::finding::printable;
 use serde_json::Value;
@@ -86,6 +87,11 @@ fn text(error: &AppError) -> String {
 /// Text that somebody else wrote, with what could drive a terminal escaped.
 fn harmless(text: &str) -> String {
     text.chars().map(|character| printable(character.encode_utf8(&mut [0; 4]))).collect()
+}
+
+/// A path as JSON can hold it: bytes that are no text are replaced.
+pub fn shown(path: &Path) -> String {
+    path.display().to_string()
 }
 
 /// A table with aligned columns. Cells may hold what somebody else wrote.

@@ -7,6 +7,7 @@ mod architecture;
 mod cli;
 mod crash;
 mod errors;
+mod hostile;
 mod refusals;
 mod secrets;
 mod support;

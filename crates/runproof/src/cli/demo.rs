@@ -24,7 +24,7 @@ use crate::app::{App, local_actor};
 use crate::engine::Command;
 use crate::error::{AppError, Code};
 use crate::home::Home;
-use crate::output::Output;
+use crate::output::{Output, shown};
 use crate::prove::prove;
 use crate::runtime;
 
@@ -123,8 +123,8 @@ impl Demo {
         page.say(&format!("\nEverything is in {}; delete it when you have seen enough.", folder.display()));
         page.say("next: runproof init, then your own plan: see docs/guide/plans.md");
         let value = json!({
-            "run_id": run.id, "status": run.status().word(), "steps": run.steps.len(), "bundle": bundle, "vkey": key.vkey(),
-            "verify": offline.verdict(), "forged": { "verdict": forged.verdict(), "finding": finding }, "folder": folder,
+            "run_id": run.id, "status": run.status().word(), "steps": run.steps.len(), "bundle": shown(&bundle), "vkey": key.vkey(),
+            "verify": offline.verdict(), "forged": { "verdict": forged.verdict(), "finding": finding }, "folder": shown(&folder),
         });
         if output.json {
             output.print(&value, String::new);

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::app::App;
 use crate::error::{AppError, Code};
-use crate::output::Output;
+use crate::output::{Output, shown};
 use crate::runtime;
 
 /// Makes the home, the log key and the database. Safe to repeat: what is there stays.
@@ -24,8 +24,8 @@ impl Init {
         let made = initialise(&app, self.origin.as_deref())?;
         let verifier = app.home.signer()?.verifier();
         let value = json!({
-            "home": app.home.folder(), "database": app.database, "origin": verifier.name(), "vkey": verifier.vkey(),
-            "trust": app.home.trust_path(), "created": made,
+            "home": shown(app.home.folder()), "database": shown(&app.database), "origin": verifier.name(), "vkey": verifier.vkey(),
+            "trust": shown(&app.home.trust_path()), "created": made,
         });
         output.print(&value, || {
             let word = if made { "initialised" } else { "already initialised" };
@@ -99,7 +99,7 @@ impl Migrate {
             status = sqlite::create(&app.database, &rfc3339(runtime::now()))?;
         }
         let current = status.current.map_or("none".to_owned(), |current| format!("{current:04}"));
-        let value = json!({ "current": current, "head": format!("{:04}", status.head), "at_head": status.is_head(), "database": app.database });
+        let value = json!({ "current": current, "head": format!("{:04}", status.head), "at_head": status.is_head(), "database": shown(&app.database) });
         output.print(&value, || format!("current {current}\nhead    {:04}\n", status.head));
         if !status.is_head() {
             output.note("hint: runproof migrate");

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::app::App;
 use crate::error::{AppError, Code};
-use crate::output::Output;
+use crate::output::{Output, shown};
 
 /// The log's key.
 #[derive(Subcommand)]
@@ -20,7 +20,7 @@ impl Key {
         let Self::Show = self;
         let app = App::from_environment()?;
         let verifier = app.home.signer()?.verifier();
-        let value = json!({ "vkey": verifier.vkey(), "origin": verifier.name(), "key_id": verifier.key_id(), "trust": app.home.trust_path() });
+        let value = json!({ "vkey": verifier.vkey(), "origin": verifier.name(), "key_id": verifier.key_id(), "trust": shown(&app.home.trust_path()) });
         output.print(&value, || format!("{}\n", verifier.vkey()));
         Ok(0)
     }

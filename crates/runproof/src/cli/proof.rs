@@ -14,7 +14,7 @@ use super::verify::{ReportStyle, check, print};
 use crate::app::App;
 use crate::engine::no_run;
 use crate::error::{AppError, Code};
-use crate::output::Output;
+use crate::output::{Output, shown};
 use crate::prove::{self, prove};
 
 /// How long `run` and `proof` wait for a checkpoint that covers the seal.
@@ -157,7 +157,7 @@ impl Last {
         let worst = if offline.verdict() > proof.report.verdict() { &offline } else { &proof.report };
         let line = format!("runproof verify {} --key {}", path.display(), verifier.vkey());
         if output.json {
-            let value = json!({ "proof": proof.report.to_json(), "verify": offline.to_json(), "bundle": path, "recheck": line });
+            let value = json!({ "proof": proof.report.to_json(), "verify": offline.to_json(), "bundle": shown(&path), "recheck": line });
             output.print(&value, String::new);
         } else {
             print(output, worst, self.style);

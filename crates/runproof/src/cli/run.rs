@@ -11,6 +11,7 @@ use runproof_engine::ports::{Claimed, Journal};
 use runproof_engine::projection::trace_id;
 use runproof_engine::run::{Run as RunState, RunStatus, WaitReason};
 use runproof_proof::event::EndStatus;
+use runproof_proof::finding::printable;
 use runproof_store::Store;
 use serde_json::{Value, json};
 
@@ -86,7 +87,7 @@ impl Run {
                 let refused = |problem: String| {
                     AppError::new(
                         Code::PlanUnreadable,
-                        format!("plan `{}`: {problem}; nothing was written", path.display()),
+                        format!("plan `{}`: {}; nothing was written", path.display(), printable(&problem)),
                     )
                     .hint("a plan is JSON in UTF-8, at most 4 MiB, without a member given twice")
                 };
@@ -253,7 +254,7 @@ pub(super) fn run_text(run: &RunState, proof: &Value, output: Output) -> String 
     let number = run.header.as_ref().map_or(0, |header| header.run_no);
     let mut out = format!("Run ID:  {} (no. {number})\nStatus:  {}\n", run.id, run.status().word());
     if let Some(error) = error_text(run) {
-        out.push_str(&format!("Error:   {}\n", runproof_proof::finding::printable(&error)));
+        out.push_str(&format!("Error:   {}\n", printable(&error)));
     }
     if let Some(verdict) = proof["verdict"].as_str() {
         let paint =
