@@ -149,7 +149,7 @@ fn sqlite_path(url: &str) -> Result<PathBuf, AppError> {
     if url.starts_with("postgres://") || url.starts_with("postgresql://") {
         return Err(AppError::new(
             Code::DatabaseUnsupported,
-            "this version has no Postgres store yet; nothing was written elsewhere",
+            "DATABASE_URL names a Postgres database, which this version has no store for; nothing was written elsewhere",
         )
         .hint("use sqlite://PATH, or unset DATABASE_URL for the embedded store"));
     }

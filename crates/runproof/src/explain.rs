@@ -39,8 +39,8 @@ pub fn nearest(word: &str) -> Vec<&'static str> {
     let word: String = word.chars().take(64).collect::<String>().to_lowercase();
     let tail = |code: &'static str| code.rsplit('.').next().unwrap_or(code);
     let distance = |code: &'static str| {
-        let whole = changes(&word, &code.to_lowercase());
-        if tail(code) == word || code.split('.').next() == Some(word.as_str()) { 0 } else { whole }
+        let part = !word.is_empty() && (code.starts_with(&word) || tail(code) == word);
+        if part { 0 } else { changes(&word, &code.to_lowercase()) }
     };
     let mut near: Vec<_> = all().map(|page| (distance(page.code), page.code)).collect();
     near.retain(|(distance, _)| *distance <= 2 + word.len() / 4);

@@ -39,7 +39,11 @@ impl Log {
         let app = App::from_environment()?;
         let note = app.reader()?.checkpoint().await?;
         let note = note.ok_or_else(|| {
-            AppError::new(Code::LogUnsigned, "no checkpoint has been signed yet").hint("runproof worker --drain")
+            AppError::new(
+                Code::LogUnsigned,
+                format!("no checkpoint has been signed yet in `{}`", app.database.display()),
+            )
+            .hint("runproof worker --drain")
         })?;
         output.print(&json!({ "checkpoint": note }), || note.clone());
         Ok(0)

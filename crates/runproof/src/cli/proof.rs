@@ -146,8 +146,10 @@ impl Last {
         let app = App::from_environment()?;
         let store = app.reader()?;
         let newest = store.list_runs(self.tenant_id.as_deref(), 1).await?.into_iter().next();
-        let newest =
-            newest.ok_or_else(|| AppError::new(Code::RunNone, "there is no run yet").hint("runproof run --help"))?;
+        let newest = newest.ok_or_else(|| {
+            AppError::new(Code::RunNone, format!("there is no run yet in `{}`", app.database.display()))
+                .hint("runproof run --help")
+        })?;
         let proof = proved(&store, &newest.tenant_id, &newest.run_id, &app, None).await?;
         let path = self.bundle.unwrap_or_else(|| PathBuf::from(format!("{}.runproof", newest.run_id)));
         let bytes = export(&proof, &path, None)?;
