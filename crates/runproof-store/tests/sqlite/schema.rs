@@ -59,10 +59,8 @@ fn a_migration_with_another_text_is_refused() {
     taken(&disk.raw(), "UPDATE schema_migrations SET checksum = 'another'");
     let error = sqlite::create(&disk.path, NOW).unwrap_err();
     assert!(matches!(error, OpenError::Migrate { source: MigrateError::Checksum(1), .. }), "{error:?}");
-    assert_eq!(
-        error.to_string(),
-        "migration 0001 was applied with another text: the schema is not the one that this version knows"
-    );
+    let text = "migration 0001 was applied with another text: the schema is not the one that this version knows";
+    assert_eq!(error.to_string(), format!("`{}`: {text}", disk.path.display()));
 }
 
 #[test]
@@ -71,7 +69,8 @@ fn a_newer_schema_is_refused() {
     disk.close();
     taken(&disk.raw(), "INSERT INTO schema_migrations VALUES (2, 'next', 'x', 'now')");
     let error = sqlite::create(&disk.path, NOW).unwrap_err();
-    assert_eq!(error.to_string(), "the database is at version 2, this program knows 1");
+    let text = format!("`{}`: the database is at version 2, this program knows 1", disk.path.display());
+    assert_eq!(error.to_string(), text);
     let text = format!("`{}` has schema version 2, this program needs 1", disk.path.display());
     let error = SqliteStore::open_engine(&disk.path, disk.keeper.notary()).err().unwrap();
     assert_eq!(error.to_string(), text);
