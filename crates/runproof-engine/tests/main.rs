@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "everything here is a test, and a panic is how a test fails")]
 
 mod book;
+mod codes;
 mod doubles;
 mod expression;
 mod fold;

@@ -61,9 +61,14 @@ pub enum OpenError {
         /// Where it stands.
         status: migrate::Status,
     },
-    /// The schema cannot be read.
-    #[error(transparent)]
-    Migrate(#[from] migrate::MigrateError),
+    /// The schema cannot be read or brought to head.
+    #[error("`{path}`: {source}")]
+    Migrate {
+        /// Database file.
+        path: PathBuf,
+        /// Why.
+        source: MigrateError,
+    },
     /// `init` has not finished: the ledger has no origin.
     #[error("`{0}` has no ledger")]
     NoLedger(PathBuf),
@@ -147,7 +152,7 @@ pub fn create(path: &Path, now: &str) -> Result<migrate::Status, OpenError> {
             switched => break switched.map_err(sqlite)?,
         }
     }
-    Ok(migrate::apply(&mut connection, now)?)
+    migrate::apply(&mut connection, now).map_err(|source| OpenError::Migrate { path: path.to_owned(), source })
 }
 
 /// Where the database at `path` stands.
@@ -162,7 +167,9 @@ pub fn status(path: &Path) -> Result<migrate::Status, OpenError> {
     read.map_err(|error| match error {
         // Nothing was migrated here: what SQLite said is about opening the file.
         MigrateError::Sqlite(source) => OpenError::Sqlite { path: path.to_owned(), source },
-        MigrateError::Checksum(_) | MigrateError::Newer { .. } => OpenError::Migrate(error),
+        MigrateError::Checksum(_) | MigrateError::Newer { .. } => {
+            OpenError::Migrate { path: path.to_owned(), source: error }
+        }
     })
 }
 

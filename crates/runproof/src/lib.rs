@@ -7,6 +7,7 @@ pub mod app;
 pub mod cli;
 pub mod engine;
 pub mod error;
+pub mod explain;
 pub mod home;
 pub mod output;
 pub mod prove;

@@ -6,6 +6,8 @@ mod acceptance;
 mod architecture;
 mod cli;
 mod crash;
+mod errors;
+mod hostile;
 mod kv;
 mod refusals;
 mod secrets;

@@ -5,8 +5,8 @@ use runproof_store::Store;
 use serde_json::json;
 
 use crate::app::App;
-use crate::error::{AppError, Kind};
-use crate::output::Output;
+use crate::error::{AppError, Code};
+use crate::output::{Output, shown};
 
 /// The log's key.
 #[derive(Subcommand)]
@@ -20,7 +20,7 @@ impl Key {
         let Self::Show = self;
         let app = App::from_environment()?;
         let verifier = app.home.signer()?.verifier();
-        let value = json!({ "vkey": verifier.vkey(), "origin": verifier.name(), "key_id": verifier.key_id(), "trust": app.home.trust_path() });
+        let value = json!({ "vkey": verifier.vkey(), "origin": verifier.name(), "key_id": verifier.key_id(), "trust": shown(&app.home.trust_path()) });
         output.print(&value, || format!("{}\n", verifier.vkey()));
         Ok(0)
     }
@@ -39,8 +39,11 @@ impl Log {
         let app = App::from_environment()?;
         let note = app.reader()?.checkpoint().await?;
         let note = note.ok_or_else(|| {
-            AppError::new(Kind::Store, "log.unsigned", "no checkpoint has been signed yet")
-                .hint("runproof worker --drain")
+            AppError::new(
+                Code::LogUnsigned,
+                format!("no checkpoint has been signed yet in `{}`", app.database.display()),
+            )
+            .hint("runproof worker --drain")
         })?;
         output.print(&json!({ "checkpoint": note }), || note.clone());
         Ok(0)

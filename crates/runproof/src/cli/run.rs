@@ -11,6 +11,7 @@ use runproof_engine::ports::{Claimed, Journal};
 use runproof_engine::projection::trace_id;
 use runproof_engine::run::{Run as RunState, RunStatus, WaitReason};
 use runproof_proof::event::EndStatus;
+use runproof_proof::finding::printable;
 use runproof_store::Store;
 use serde_json::{Value, json};
 
@@ -19,7 +20,7 @@ use super::verify::read_file;
 use super::{POLL, TAKE_OVER_EVERY, request};
 use crate::app::{App, local_actor};
 use crate::engine::{Command, Engine, no_run};
-use crate::error::{AppError, Kind};
+use crate::error::{AppError, Code};
 use crate::output::{Output, table};
 use crate::runtime;
 
@@ -85,10 +86,10 @@ impl Run {
                 let bytes = read_file(path, MAX_PLAN_FILE)?;
                 let refused = |problem: String| {
                     AppError::new(
-                        Kind::Refused,
-                        "plan.unreadable",
-                        format!("plan `{}`: {problem}; nothing was written", path.display()),
+                        Code::PlanUnreadable,
+                        format!("plan `{}`: {}; nothing was written", path.display(), printable(&problem)),
                     )
+                    .hint("a plan is JSON in UTF-8, at most 4 MiB, without a member given twice")
                 };
                 if bytes.len() > MAX_PLAN_FILE {
                     return Err(refused(format!("more than {MAX_PLAN_FILE} bytes")));
@@ -254,7 +255,7 @@ pub(super) fn run_text(run: &RunState, proof: &Value, output: Output) -> String 
     let number = run.header.as_ref().map_or(0, |header| header.run_no);
     let mut out = format!("Run ID:  {} (no. {number})\nStatus:  {}\n", run.id, run.status().word());
     if let Some(error) = error_text(run) {
-        out.push_str(&format!("Error:   {}\n", runproof_proof::finding::printable(&error)));
+        out.push_str(&format!("Error:   {}\n", printable(&error)));
     }
     if let Some(verdict) = proof["verdict"].as_str() {
         let paint =

@@ -11,7 +11,7 @@ use runproof_proof::report::{Report, Style};
 use runproof_proof::trust::Trust;
 use runproof_proof::verify;
 
-use crate::error::AppError;
+use crate::error::{AppError, Code};
 use crate::output::Output;
 
 /// Checks a proof bundle offline. The key has to come from somewhere that the author of the file does not control.
@@ -46,7 +46,8 @@ pub(super) struct ReportStyle {
 /// Reads a file of at most `limit` bytes.
 pub(super) fn read_file(path: &Path, limit: usize) -> Result<Vec<u8>, AppError> {
     let cannot = |error: std::io::Error| {
-        AppError::usage("file.unreadable", format!("cannot read `{}`: {error}", path.display()))
+        AppError::new(Code::FileUnreadable, format!("cannot read `{}`: {error}", path.display()))
+            .hint("check the path and the permissions")
     };
     let file = std::fs::File::open(path).map_err(cannot)?;
     let mut bytes = Vec::new();
@@ -68,7 +69,7 @@ impl Verify {
         let mut trust = match (&self.key, self.trust.clone().or_else(from_environment)) {
             (Some(key), _) => {
                 let key = NoteVerifier::parse(key).map_err(|error| {
-                    AppError::usage("key.invalid", format!("--key: {error}"))
+                    AppError::new(Code::KeyInvalid, format!("--key: {error}"))
                         .hint("the operator prints it with `runproof key show`")
                 })?;
                 Trust::in_key("--key", key)
@@ -76,15 +77,17 @@ impl Verify {
             (None, Some(path)) => {
                 let bytes = read_file(&path, 1024 * 1024)?;
                 let source = format!("--trust {}", path.display());
-                Trust::parse(&source, &bytes)
-                    .map_err(|error| AppError::usage("trust.invalid", format!("`{}`: {error}", path.display())))?
+                Trust::parse(&source, &bytes).map_err(|error| {
+                    AppError::new(Code::TrustInvalid, format!("`{}`: {error}", path.display()))
+                        .hint("a trust file is JSON of the format `runproof.trust/v1`; `runproof init` writes one")
+                })?
             }
             (None, None) => Trust::default(),
         };
         if let Some(path) = &self.known_head {
             let note = read_file(path, 64 * 1024)?;
             trust.add_head(&note).map_err(|error| {
-                AppError::usage("head.invalid", format!("`{}`: {error}", path.display()))
+                AppError::new(Code::HeadInvalid, format!("`{}`: {error}", path.display()))
                     .hint("a signed checkpoint, as `runproof log checkpoint` prints it")
             })?;
         }
