@@ -1,0 +1,4 @@
+-- Streams of runs after a key, in order, each with the last leaf index that one of its rows names: from the index alone.
+SELECT tenant_id, stream, max(first_leaf) FROM transitions
+WHERE stream >= 'run/' AND stream < 'run0' AND (tenant_id, stream) > (?1, ?2)
+GROUP BY tenant_id, stream ORDER BY tenant_id, stream;
