@@ -15,6 +15,8 @@ pub enum Kind {
     Internal,
     /// The command line, a file or the environment is wrong.
     Usage,
+    /// Stopped by whoever started it.
+    Cancelled,
     /// Refused; nothing was written.
     Refused,
     /// The store is not there, not initialised or not migrated.
@@ -27,6 +29,7 @@ impl Kind {
         match self {
             Self::Internal => 1,
             Self::Usage => 2,
+            Self::Cancelled => 6,
             Self::Refused => 7,
             Self::Store => 8,
         }

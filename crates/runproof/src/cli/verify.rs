@@ -19,6 +19,15 @@ use crate::output::Output;
 pub(super) struct Verify {
     /// Bundle
     file: PathBuf,
+    #[command(flatten)]
+    trust: TrustArgs,
+    #[command(flatten)]
+    style: ReportStyle,
+}
+
+/// What the verifier brings.
+#[derive(Args)]
+pub(super) struct TrustArgs {
     /// Verification key of the log: `<name>+<key id>+<base64>`
     #[arg(long, conflicts_with = "trust")]
     key: Option<String>,
@@ -28,8 +37,6 @@ pub(super) struct Verify {
     /// A signed checkpoint that you know: an older bundle is then `ROLLED_BACK`, another history FORKED
     #[arg(long)]
     known_head: Option<PathBuf>,
-    #[command(flatten)]
-    style: ReportStyle,
 }
 
 /// How a report is printed.
@@ -56,14 +63,17 @@ pub(super) fn read_file(path: &Path, limit: usize) -> Result<Vec<u8>, AppError> 
 
 impl Verify {
     pub(super) fn run(self, output: Output) -> Result<u8, AppError> {
-        let trust = self.trust()?;
+        let trust = self.trust.read(|| Ok(Trust::default()))?;
         let bytes = read_file(&self.file, MAX_BUNDLE)?;
         let report = check(&bytes, &trust);
         print(output, &report, self.style);
         Ok(report.verdict().exit_code())
     }
+}
 
-    fn trust(&self) -> Result<Trust, AppError> {
+impl TrustArgs {
+    /// Keys and heads. `otherwise` gives the keys when nothing here names any.
+    pub(super) fn read(&self, otherwise: impl FnOnce() -> Result<Trust, AppError>) -> Result<Trust, AppError> {
         let from_environment = || std::env::var_os("RUNPROOF_TRUST").filter(|path| !path.is_empty()).map(PathBuf::from);
         let mut trust = match (&self.key, self.trust.clone().or_else(from_environment)) {
             (Some(key), _) => {
@@ -79,7 +89,7 @@ impl Verify {
                 Trust::parse(&source, &bytes)
                     .map_err(|error| AppError::usage("trust.invalid", format!("`{}`: {error}", path.display())))?
             }
-            (None, None) => Trust::default(),
+            (None, None) => otherwise()?,
         };
         if let Some(path) = &self.known_head {
             let note = read_file(path, 64 * 1024)?;
