@@ -326,6 +326,17 @@ fn an_older_database_is_rolled_back() {
 }
 
 #[test]
+fn the_kept_head_counts_whatever_runproof_trust_names() {
+    let copy = Copy::of(&scene().older);
+    let trust = scene().home.home().trust_path();
+    let mut command = scene().home.command(&["log", "verify", "--json"]);
+    command.env("DATABASE_URL", format!("sqlite://{}", copy.path().display())).env("RUNPROOF_TRUST", &trust);
+    assert_eq!(crate::support::ran(&mut command).code, 22);
+    let said = copy.verify(&["--trust", trust.to_str().unwrap()]);
+    assert_eq!(said.code, 0, "who brings keys brings the heads as well: {:?}", said.places());
+}
+
+#[test]
 fn every_column_of_every_table_of_evidence_and_projections_counts() {
     let copy = Copy::of(&scene().older);
     let mut cases = 0;

@@ -10,7 +10,7 @@ use runproof_proof::hash::{Hash, leaf};
 use runproof_proof::trust::Trust;
 use serde_json::{Value, json};
 
-use super::super::verify::{TrustArgs, read_file};
+use super::super::verify::{TrustArgs, read_file, trust_from_environment};
 use super::unsigned;
 use crate::app::App;
 use crate::engine::no_run;
@@ -108,7 +108,7 @@ pub(in crate::cli) struct Check {
 
 impl Check {
     pub(super) fn run(self, output: Output) -> Result<u8, AppError> {
-        let trust = self.trust.read(|| Ok(Trust::default()))?;
+        let trust = self.trust.read(trust_from_environment)?;
         let leaf = self.leaf()?;
         let checked = proofs::check_inclusion(&read_file(&self.file, MAX_PROOF)?, &leaf, &trust);
         let said = checked.said.as_ref();
@@ -169,7 +169,7 @@ impl Consistency {
         let (trust, new, proof) = match &self.proof {
             Some(path) => {
                 let new = checkpoint_file(self.new.as_deref().unwrap_or(Path::new("")))?;
-                (self.trust.read(|| Ok(Trust::default()))?, new, read_consistency(path)?)
+                (self.trust.read(trust_from_environment)?, new, read_consistency(path)?)
             }
             None => self.with_database()?,
         };
