@@ -3,7 +3,9 @@
 
 mod apply;
 mod forge;
+mod ledger;
 mod read;
+mod verify_state;
 mod writer;
 
 use std::fs::{File, OpenOptions};
@@ -27,6 +29,8 @@ use crate::{AgentRow, CommandError, Evidence, Notary, Opened, RunListing, Stamp,
 use writer::{Batch, Job, Writer};
 
 pub use forge::forge_cost;
+pub use ledger::{CheckpointRow, RunStream, Snapshot, StoredTile};
+pub use verify_state::VerifyState;
 
 /// How long a statement waits for a lock that another process holds.
 const BUSY: Duration = Duration::from_secs(10);

@@ -49,7 +49,7 @@ Environment:   RUNPROOF_HOME          keys and the default database (default ~/.
                RUNPROOF_TRUST         trust file for verify
 
 Exit codes:    0 succeeded or VERIFIED, 1 internal, 2 usage, 3 failed, 4 halted, 5 waiting, 6 cancelled,
-               7 refused (nothing was written), 8 store not available; proof and verify: 10-13, 20-23, 30, 31";
+               7 refused (nothing was written), 8 store not available; proof, verify and log: 10-13, 20-23, 30, 31";
 
 #[derive(Args, Clone, Copy)]
 struct Globals {

@@ -42,6 +42,14 @@ impl Output {
         }
     }
 
+    /// Replaces the line at the bottom of a terminal; without a terminal, nothing.
+    pub fn bar(self, text: &str) {
+        if self.progress() {
+            let mut stderr = std::io::stderr();
+            write!(stderr, "\r\x1b[2K{text}").and_then(|()| stderr.flush()).ok();
+        }
+    }
+
     /// Prints a line for people who asked for more.
     pub fn detail(self, text: &str) {
         if self.verbose {

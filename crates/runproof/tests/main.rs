@@ -9,6 +9,7 @@ mod crash;
 mod errors;
 mod hostile;
 mod kv;
+mod ledger;
 mod refusals;
 mod secrets;
 mod support;

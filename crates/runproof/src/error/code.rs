@@ -11,6 +11,8 @@ pub enum Kind {
     Internal,
     /// The command line, a file or the environment is wrong.
     Usage,
+    /// Stopped by whoever started it.
+    Cancelled,
     /// Refused; nothing was written.
     Refused,
     /// The store is not there, not initialised or not migrated.
@@ -23,6 +25,7 @@ impl Kind {
         match self {
             Self::Internal => 1,
             Self::Usage => 2,
+            Self::Cancelled => 6,
             Self::Refused => 7,
             Self::Store => 8,
         }
@@ -70,6 +73,14 @@ codes! {
     KeyInvalid "key.invalid" Usage;
     TrustInvalid "trust.invalid" Usage;
     HeadInvalid "head.invalid" Usage;
+    StateUnusable "state.unusable" Usage;
+    EventMissing "event.missing" Usage;
+    LeafInvalid "leaf.invalid" Usage;
+    LeafMissing "leaf.missing" Usage;
+    RootInvalid "root.invalid" Usage;
+    CheckpointInvalid "checkpoint.invalid" Usage;
+    ProofInvalid "proof.invalid" Usage;
+    LogInterrupted "log.interrupted" Cancelled;
     LegacyFile "legacy.file" Usage;
     RunNotFound "run.not_found" Usage;
     RunNone "run.none" Usage;
@@ -99,6 +110,7 @@ codes! {
     BundleNone "bundle.none" Refused;
     BundleSince "bundle.since" Refused;
     BundleEncode "bundle.encode" Refused;
+    InclusionUnsigned "inclusion.unsigned" Refused;
 
     // The store and the home.
     StoreMissing "store.missing" Store;
