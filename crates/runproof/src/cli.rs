@@ -3,9 +3,11 @@
 mod admin;
 mod demo;
 mod init;
+mod inputs;
 mod legacy;
 mod list;
 mod log;
+mod plan;
 mod proof;
 mod run;
 mod skills;
@@ -74,6 +76,9 @@ enum Verb {
     ListAgents(list::ListAgents),
     /// List the skills that plans can use
     ListSkills(skills::ListSkills),
+    /// Judge a plan without running it
+    #[command(subcommand)]
+    Plan(plan::Plan),
     /// Run a goal or a plan, and wait for the end
     Run(run::Run),
     /// Work on queued runs until stopped
@@ -134,6 +139,7 @@ async fn dispatch(verb: Verb, output: Output) -> Result<u8, AppError> {
         Verb::CreateAgent(command) => command.run(output).await,
         Verb::ListAgents(command) => command.run(output).await,
         Verb::ListSkills(command) => command.run(output),
+        Verb::Plan(command) => command.run(output),
         Verb::Run(command) => command.run(output).await,
         Verb::Worker(command) => command.run(output).await,
         Verb::GetRun(command) => command.run(output).await,

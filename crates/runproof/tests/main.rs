@@ -6,6 +6,8 @@ mod acceptance;
 mod architecture;
 mod cli;
 mod crash;
+mod plan_check;
+mod plan_run;
 mod refusals;
 mod secrets;
 mod support;
