@@ -7,6 +7,7 @@ mod architecture;
 mod cli;
 mod crash;
 mod plan_check;
+mod plan_guide;
 mod plan_run;
 mod refusals;
 mod secrets;
