@@ -4,9 +4,11 @@ mod admin;
 mod demo;
 mod explain;
 mod init;
+mod inputs;
 mod legacy;
 mod list;
 mod log;
+mod plan;
 mod proof;
 mod run;
 mod skills;
@@ -75,6 +77,9 @@ enum Verb {
     ListAgents(list::ListAgents),
     /// List the skills that plans can use
     ListSkills(skills::ListSkills),
+    /// Judge a plan without running it
+    #[command(subcommand)]
+    Plan(plan::Plan),
     /// Run a goal or a plan, and wait for the end
     Run(run::Run),
     /// Work on queued runs until stopped
@@ -170,6 +175,7 @@ async fn dispatch(verb: Verb, output: Output) -> Result<u8, AppError> {
         Verb::CreateAgent(command) => command.run(output).await,
         Verb::ListAgents(command) => command.run(output).await,
         Verb::ListSkills(command) => command.run(output),
+        Verb::Plan(command) => command.run(output),
         Verb::Run(command) => command.run(output).await,
         Verb::Worker(command) => command.run(output).await,
         Verb::GetRun(command) => command.run(output).await,

@@ -93,7 +93,7 @@ fn text(error: &AppError) -> String {
 }
 
 /// Text that somebody else wrote, with what could drive a terminal escaped.
-fn harmless(text: &str) -> String {
+pub fn harmless(text: &str) -> String {
     text.chars().map(|character| printable(character.encode_utf8(&mut [0; 4]))).collect()
 }
 

@@ -73,6 +73,7 @@ codes! {
     KeyInvalid "key.invalid" Usage;
     TrustInvalid "trust.invalid" Usage;
     HeadInvalid "head.invalid" Usage;
+    InputInvalid "input.invalid" Usage;
     StateUnusable "state.unusable" Usage;
     EventMissing "event.missing" Usage;
     LeafInvalid "leaf.invalid" Usage;

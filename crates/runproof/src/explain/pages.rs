@@ -32,6 +32,7 @@ pub const FAMILIES: &[Family] = &[
             "key.invalid"
             "trust.invalid"
             "head.invalid"
+            "input.invalid"
             "checkpoint.invalid"
             "proof.invalid"
             "root.invalid"
