@@ -8,8 +8,9 @@ mod writer;
 
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -101,8 +102,25 @@ pub struct SqliteStore {
     engine: Option<Engine>,
 }
 
+/// What the writer has made durable since the store was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Commits {
+    /// Transactions that held work.
+    pub transactions: u64,
+    /// Jobs in them: appends, claims and commands, the refused ones too.
+    pub jobs: u64,
+}
+
+/// [`Commits`] while they are counted.
+#[derive(Default)]
+struct Counters {
+    transactions: AtomicU64,
+    jobs: AtomicU64,
+}
+
 /// What only the engine has: the queue to the writer, the writer, and the lock.
 struct Engine {
+    counters: Arc<Counters>,
     jobs: Option<Sender<Job>>,
     writer: Option<JoinHandle<()>>,
     _lock: Lock,
@@ -223,11 +241,12 @@ impl SqliteStore {
         // An erased value must not stay readable in a free page.
         connection.pragma_update(None, "secure_delete", "ON").map_err(sqlite)?;
         let writer = Writer::start(connection, &store.log, notary)?;
+        let counters = Arc::clone(&writer.counters);
         let (jobs, queue) = std::sync::mpsc::channel();
         let thread = std::thread::Builder::new().name("store-writer".to_owned());
         let io = |source| OpenError::Io { path: path.to_owned(), source };
         let handle = thread.spawn(move || writer.run(&queue)).map_err(io)?;
-        store.engine = Some(Engine { jobs: Some(jobs), writer: Some(handle), _lock: lock });
+        store.engine = Some(Engine { counters, jobs: Some(jobs), writer: Some(handle), _lock: lock });
         Ok(store)
     }
 
@@ -264,6 +283,14 @@ impl SqliteStore {
     /// Whether this process is the engine.
     pub fn is_engine(&self) -> bool {
         self.engine.is_some()
+    }
+
+    /// What this process has made durable; nothing when it is not the engine.
+    pub fn commits(&self) -> Commits {
+        let count = |of: fn(&Counters) -> &AtomicU64| {
+            self.engine.as_ref().map_or(0, |engine| of(&engine.counters).load(Ordering::Relaxed))
+        };
+        Commits { transactions: count(|counters| &counters.transactions), jobs: count(|counters| &counters.jobs) }
     }
 
     /// Leaves a command for the engine, and returns its number.

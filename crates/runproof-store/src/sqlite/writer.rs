@@ -1,5 +1,7 @@
 //! The writer thread: takes whatever is ready, commits it together, acknowledges after the commit, then signs.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
@@ -11,7 +13,7 @@ use runproof_proof::checkpoint::Checkpoint;
 use runproof_proof::event::{LogCreated, Stream};
 use rusqlite::Connection;
 
-use super::{OpenError, read, unavailable};
+use super::{Counters, OpenError, read, unavailable};
 use crate::{Notary, Tree};
 
 /// Most jobs in one transaction.
@@ -80,6 +82,7 @@ pub(super) struct Writer {
     signed: (u64, u64),
     /// Signing stopped, and why.
     mute: Option<String>,
+    pub(super) counters: Arc<Counters>,
 }
 
 impl Writer {
@@ -104,7 +107,9 @@ impl Writer {
             OpenError::Sqlite { path, source }
         })?;
         let signed = read::checkpoint_size(&connection)?;
-        let mut writer = Self { connection, log: log.to_owned(), tree, notary, signed: (signed, 0), mute: None };
+        let counters = Arc::default();
+        let log = log.to_owned();
+        let mut writer = Self { connection, log, tree, notary, signed: (signed, 0), mute: None, counters };
         writer.sign();
         Ok(writer)
     }
@@ -163,6 +168,9 @@ impl Writer {
             // What is in the file now is what counts, also when the answer to the COMMIT was lost.
             self.connection.execute_batch("ROLLBACK").ok();
             self.tree = read::tree(&self.connection).unwrap_or(before);
+        } else {
+            self.counters.transactions.fetch_add(1, Ordering::Relaxed);
+            self.counters.jobs.fetch_add(finishes.len() as u64, Ordering::Relaxed);
         }
         for finish in finishes {
             finish(outcome.clone());
@@ -242,7 +250,7 @@ pub(super) fn create_ledger(connection: Connection, notary: Box<dyn Notary>, see
         .map_err(|error| StoreError::Unavailable(error.to_string()))?;
     let row = (log.clone(), verifier.vkey(), rfc3339(now));
     let tree = Tree::default();
-    let mut writer = Writer { connection, log, tree, notary, signed: (0, 0), mute: None };
+    let mut writer = Writer { connection, log, tree, notary, signed: (0, 0), mute: None, counters: Arc::default() };
     let steps = |writer: &mut Writer| -> Result<(), StoreError> {
         writer.connection.execute_batch("BEGIN IMMEDIATE").map_err(unavailable)?;
         writer
