@@ -116,7 +116,7 @@ fn verification(home: &Path, file: &Path, name: &str, table: &mut Table) -> Outc
     let key = run(home, &["key", "show"])?["vkey"].as_str().ok_or("a key")?.to_owned();
     let trust = Trust::in_key("--key", NoteVerifier::parse(&key)?);
     let mut verdicts = Vec::new();
-    let raw = fastest(|| drop(std::hint::black_box(sha256(&bytes))));
+    let raw = fastest(|| assert_ne!(sha256(&bytes).0, [0; 32]));
     let evidence = fastest(|| verdicts.push(verify::verify(&bytes, &trust).verdict()));
     let all = fastest(|| {
         if let Ok(bundle) = Bundle::parse(&bytes) {
