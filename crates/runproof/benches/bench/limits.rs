@@ -173,6 +173,7 @@ fn connect(path: &Path) -> Outcome<Connection> {
     sqlite::create(path, &rfc3339(runtime::now()))?;
     let db = Connection::open(path)?;
     db.pragma_update(None, "synchronous", "FULL")?;
+    db.pragma_update(None, "temp_store", "MEMORY")?;
     db.pragma_update(None, "secure_delete", "ON")?;
     db.set_prepared_statement_cache_capacity(64);
     Ok(db)
