@@ -139,8 +139,9 @@ async fn long_run(world: &World, events: u64) -> Outcome<Run> {
     let (mut now, mut early) = (runtime::now(), 0);
     loop {
         let command = match run.open() {
-            _ if run.next_seq + 2 >= events => Decide::Cancel { actor: actor(), reason: None },
             Some(_) => Decide::Record(refused()),
+            // A decision and the end of the run add less than that.
+            None if run.next_seq + 8 >= events => Decide::Cancel { actor: actor(), reason: None },
             None => Decide::Claim { worker: "bench".to_owned(), epoch: run.epoch + 1 },
         };
         // Whoever claims a run before the time of its retry only puts that on record.
