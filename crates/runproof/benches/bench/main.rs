@@ -46,7 +46,7 @@ struct Arguments {
     #[arg(long, default_value_t = 4.0)]
     seconds: f64,
     /// Rounds of load and limits, in turns
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 2)]
     rounds: usize,
     /// Leaves in the ledger for proofs
     #[arg(long, default_value_t = 1_000_000)]
