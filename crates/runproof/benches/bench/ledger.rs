@@ -94,7 +94,7 @@ async fn append(world: &World, run: &Run, fence: &Fence, after: &Run, lines: Vec
         expected_seq: run.next_seq,
         expected_head: run.head,
         rows: projection::changes(run, after),
-        lines,
+        lines: lines.into(),
         writes: Vec::new(),
         claim,
     };
