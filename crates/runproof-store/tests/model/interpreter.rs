@@ -1,0 +1,463 @@
+//! The reference interpreter: `docs/spec/plan.md` once more, written from that page and not from the engine.
+//!
+//! It is told what came of every call, in some order, and says each time what has to happen next. What a crash, a
+//! retry or an unknown outcome means is from `docs/guide/plans.md` and `ARCHITECTURE.md`.
+
+use std::collections::BTreeMap;
+
+use runproof_engine::skill::EffectClass;
+use serde_json::{Value, json};
+
+use super::plan::{OnError, OnUnknown, Plan, Source, Step};
+use super::values::Scope;
+
+/// One of the calls of a step. In the order in which calls are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct CallId {
+    pub(crate) step: usize,
+    pub(crate) element: Option<usize>,
+    pub(crate) fallback: bool,
+}
+
+/// A row of the steps, but for the time and the order.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Row {
+    pub(crate) plan_index: usize,
+    pub(crate) step_id: String,
+    pub(crate) item: Option<String>,
+    pub(crate) status: String,
+    pub(crate) category: String,
+    pub(crate) code: Option<String>,
+    pub(crate) attempts: u32,
+    pub(crate) cost_microcents: u64,
+}
+
+/// Something that the engine does.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Move {
+    Expand { step: usize, items: Value },
+    Intend { call: CallId, attempt: u32, params: Value },
+    Settle(Row),
+    Seal { status: &'static str, reason: &'static str },
+}
+
+/// What is known of an attempt.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Heard {
+    Done(Value),
+    /// It failed, or was not done.
+    Failed(Trouble),
+    Unknown(Trouble),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Trouble {
+    pub(crate) category: String,
+    pub(crate) code: String,
+    pub(crate) retryable: bool,
+}
+
+/// What follows an outcome.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Then {
+    Settle,
+    Retry,
+    Hold,
+}
+
+#[derive(Clone, Debug)]
+struct Call {
+    phase: Phase,
+    attempts: u32,
+    /// Outcomes that count against `max_attempts`.
+    failures: u32,
+    cost_microcents: u64,
+    trouble: Option<Trouble>,
+    /// Nobody knows whether the last attempt took effect.
+    doubt: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Phase {
+    Open,
+    RetryAt(u64),
+    Held,
+    /// It can settle: status, category and output.
+    Ready(&'static str, String, Option<Value>),
+    /// It has settled: category, and the output if it succeeded.
+    Settled(String, Option<Value>),
+}
+
+#[derive(Clone)]
+enum Progress {
+    Ahead,
+    Begun,
+    Expanded(Vec<Value>),
+    Done,
+}
+
+/// A run as it goes on.
+#[derive(Clone)]
+pub(crate) struct Interpreter<'a> {
+    plan: &'a Plan,
+    progress: Vec<Progress>,
+    calls: BTreeMap<CallId, Call>,
+    scope: Scope<'a>,
+    broken: bool,
+    sealed: bool,
+    /// Nothing breaks the run: what every step would come to.
+    unbreakable: bool,
+}
+
+impl CallId {
+    fn own(step: usize) -> Self {
+        Self { step, element: None, fallback: false }
+    }
+
+    fn its_fallback(self) -> Self {
+        Self { fallback: true, ..self }
+    }
+
+    /// The item in events and rows.
+    pub(crate) fn item(self) -> Option<String> {
+        match (self.element, self.fallback) {
+            (None, false) => None,
+            (None, true) => Some("fallback".to_owned()),
+            (Some(element), false) => Some(element.to_string()),
+            (Some(element), true) => Some(format!("{element}.fallback")),
+        }
+    }
+}
+
+impl<'a> Interpreter<'a> {
+    pub(crate) fn new(plan: &'a Plan) -> Self {
+        Self {
+            plan,
+            progress: vec![Progress::Ahead; plan.steps.len()],
+            calls: BTreeMap::new(),
+            scope: Scope::new(plan),
+            broken: false,
+            sealed: false,
+            unbreakable: false,
+        }
+    }
+
+    pub(crate) fn unbreakable(plan: &'a Plan) -> Self {
+        Self { unbreakable: true, ..Self::new(plan) }
+    }
+
+    /// Whether a failure broke the run.
+    pub(crate) fn broke(&self) -> bool {
+        self.broken
+    }
+
+    /// Calls that could have left something behind, and nobody knows whether they did.
+    pub(crate) fn doubts(&self) -> usize {
+        let lasting = |(id, call): &(&CallId, &Call)| call.doubt && lasts(self.step(**id).effect);
+        self.calls.iter().filter(lasting).count()
+    }
+
+    /// Whether an attempt of the call waits for its outcome.
+    pub(crate) fn is_open(&self, id: CallId) -> bool {
+        self.calls.get(&id).is_some_and(|call| matches!(call.phase, Phase::Open))
+    }
+
+    pub(crate) fn is_held(&self, id: CallId) -> bool {
+        self.calls.get(&id).is_some_and(|call| matches!(call.phase, Phase::Held))
+    }
+
+    /// The call in events and rows.
+    pub(crate) fn name(&self, id: CallId) -> (String, Option<String>) {
+        (self.step(id).id.clone(), id.item())
+    }
+
+    fn step(&self, id: CallId) -> &'a Step {
+        &self.plan.steps[id.step]
+    }
+
+    /// An attempt ended: what follows. A retry is due at `retry_at`.
+    pub(crate) fn hear(&mut self, id: CallId, heard: Heard, cost_microcents: u64, retry_at: u64) -> Then {
+        let step = self.step(id);
+        let call = self.calls.get_mut(&id).expect("a call that is under way");
+        call.cost_microcents += cost_microcents;
+        call.doubt = matches!(heard, Heard::Unknown(_));
+        let (then, success, output) = match &heard {
+            Heard::Done(output) => {
+                call.trouble = None;
+                (Then::Settle, true, Some(output.clone()))
+            }
+            Heard::Failed(trouble) | Heard::Unknown(trouble) => {
+                let interrupted = trouble.category == "interrupted";
+                call.failures += u32::from(!interrupted);
+                let left = call.failures < step.max_attempts;
+                call.trouble = Some(trouble.clone());
+                match heard {
+                    Heard::Unknown(_) => unknown(step, interrupted, left),
+                    Heard::Done(_) | Heard::Failed(_) if interrupted || (trouble.retryable && left) => {
+                        (Then::Retry, false, None)
+                    }
+                    Heard::Done(_) | Heard::Failed(_) => (Then::Settle, false, None),
+                }
+            }
+        };
+        call.phase = match then {
+            Then::Retry => Phase::RetryAt(retry_at),
+            Then::Hold => Phase::Held,
+            Then::Settle if success => Phase::Ready("success", "execution".to_owned(), output),
+            Then::Settle => Phase::Ready("failure", call.category(), None),
+        };
+        then
+    }
+
+    /// A person said what came of a call that is held.
+    pub(crate) fn resolve(&mut self, id: CallId, done: bool) {
+        let call = self.calls.get_mut(&id).expect("a call that is held");
+        let (status, output) = if done { ("success", Some(Value::Null)) } else { ("failure", None) };
+        call.phase = Phase::Ready(status, "resolved".to_owned(), output);
+        call.doubt = false;
+    }
+
+    /// What happens next, at this time; nothing: the run waits, or is over.
+    pub(crate) fn next(&mut self, now: u64) -> Option<Move> {
+        if self.sealed {
+            return None;
+        }
+        if self.broken && !self.unbreakable {
+            return self.end();
+        }
+        self.settle().or_else(|| self.try_again(now)).or_else(|| self.begin()).or_else(|| self.finish())
+    }
+
+    fn end(&mut self) -> Option<Move> {
+        for (id, call) in &mut self.calls {
+            if let Phase::RetryAt(_) = call.phase {
+                let unknown = call.doubt && lasts(self.plan.steps[id.step].effect);
+                call.phase = Phase::Ready(if unknown { "unknown" } else { "failure" }, call.category(), None);
+            }
+        }
+        let ready = self.calls.iter().find(|(_, call)| matches!(call.phase, Phase::Ready(..))).map(|(id, _)| *id);
+        if let Some(id) = ready {
+            return Some(self.settle_call(id));
+        }
+        if self.under_way(|_| true) > 0 {
+            return None;
+        }
+        self.sealed = true;
+        Some(Move::Seal { status: "failed", reason: "step_failed" })
+    }
+
+    fn settle(&mut self) -> Option<Move> {
+        for place in 0..self.plan.steps.len() {
+            let ids: Vec<CallId> = self.calls.keys().copied().filter(|id| id.step == place).collect();
+            for id in ids {
+                match self.calls[&id].phase {
+                    Phase::Ready(..) => return Some(self.settle_call(id)),
+                    Phase::Settled(_, None) if !self.is_final(id) && !self.calls.contains_key(&id.its_fallback()) => {
+                        return Some(self.start(id.its_fallback()));
+                    }
+                    Phase::Open | Phase::RetryAt(_) | Phase::Held | Phase::Settled(..) => {}
+                }
+            }
+            if let Progress::Expanded(items) = &self.progress[place] {
+                let last: Option<Vec<CallId>> =
+                    (0..items.len()).map(|element| self.settled_for_good(place, element)).collect();
+                if let Some(last) = last {
+                    return Some(self.settle_foreach(place, &last));
+                }
+            }
+        }
+        None
+    }
+
+    /// Whether no fallback follows when this call fails.
+    fn is_final(&self, id: CallId) -> bool {
+        id.fallback || !matches!(self.step(id).on_error, OnError::Fallback(_))
+    }
+
+    /// The last call for an element, once nothing follows it.
+    fn settled_for_good(&self, step: usize, element: usize) -> Option<CallId> {
+        let id = CallId { step, element: Some(element), fallback: false };
+        [id, id.its_fallback()].into_iter().find(|id| match self.calls.get(id).map(|call| &call.phase) {
+            Some(Phase::Settled(_, output)) => output.is_some() || self.is_final(*id),
+            Some(Phase::Open | Phase::RetryAt(_) | Phase::Held | Phase::Ready(..)) | None => false,
+        })
+    }
+
+    fn settle_foreach(&mut self, place: usize, last: &[CallId]) -> Move {
+        let (mut outputs, mut failed) = (Vec::new(), None);
+        for id in last {
+            let Phase::Settled(category, output) = &self.calls[id].phase else { unreachable!("it has settled") };
+            if output.is_none() {
+                failed.get_or_insert(category.clone());
+            }
+            outputs.push(output.clone().unwrap_or_default());
+        }
+        let (status, code) =
+            if failed.is_some() { ("failure", Some("foreach.items_failed")) } else { ("success", None) };
+        self.done(place, status, Some(Value::Array(outputs)));
+        self.row(CallId::own(place), status, failed.as_deref().unwrap_or("execution"), code)
+    }
+
+    fn settle_call(&mut self, id: CallId) -> Move {
+        let call = self.calls.get_mut(&id).expect("a call that is ready");
+        let Phase::Ready(status, category, output) = call.phase.clone() else { unreachable!("it is ready") };
+        let code = call.trouble.as_ref().map(|trouble| trouble.code.clone());
+        call.phase = Phase::Settled(category.clone(), output.clone());
+        if id.element.is_none() && (output.is_some() || self.is_final(id)) {
+            self.done(id.step, status, output);
+        }
+        self.row(id, status, &category, code.as_deref())
+    }
+
+    fn done(&mut self, place: usize, status: &'static str, output: Option<Value>) {
+        self.progress[place] = Progress::Done;
+        self.scope.done(place, status, output);
+        self.broken |= status == "failure" && self.plan.steps[place].on_error != OnError::Continue;
+    }
+
+    fn row(&self, id: CallId, status: &str, category: &str, code: Option<&str>) -> Move {
+        let call = self.calls.get(&id);
+        Move::Settle(Row {
+            plan_index: id.step,
+            step_id: self.step(id).id.clone(),
+            item: id.item(),
+            status: status.to_owned(),
+            category: category.to_owned(),
+            code: code.map(str::to_owned),
+            attempts: call.map_or(0, |call| call.attempts),
+            cost_microcents: call.map_or(0, |call| call.cost_microcents),
+        })
+    }
+
+    fn try_again(&mut self, now: u64) -> Option<Move> {
+        let due = |call: &Call| matches!(call.phase, Phase::RetryAt(at) if at <= now);
+        let (id, call) = self.calls.iter_mut().find(|(_, call)| due(call))?;
+        call.phase = Phase::Open;
+        call.attempts += 1;
+        let (call, attempt) = (*id, call.attempts);
+        let params = self.params(call).expect("the values of the first attempt");
+        Some(Move::Intend { call, attempt, params })
+    }
+
+    fn begin(&mut self) -> Option<Move> {
+        (0..self.plan.steps.len()).find_map(|place| match &self.progress[place] {
+            Progress::Ahead if self.is_ready(place) => self.begin_step(place),
+            Progress::Expanded(items) => {
+                let is_new =
+                    |element: &usize| !self.calls.keys().any(|id| (id.step, id.element) == (place, Some(*element)));
+                let element = (0..items.len()).find(is_new)?;
+                let most = self.plan.steps[place].foreach.as_ref().and_then(|(_, most)| *most);
+                let free = self.has_room() && most.is_none_or(|most| self.under_way(|id| id.step == place) < most);
+                free.then(|| self.start(CallId { step: place, element: Some(element), fallback: false }))
+            }
+            Progress::Ahead | Progress::Begun | Progress::Done => None,
+        })
+    }
+
+    fn is_ready(&self, place: usize) -> bool {
+        self.plan.needs(place).iter().all(|before| matches!(self.progress[*before], Progress::Done))
+    }
+
+    fn begin_step(&mut self, place: usize) -> Option<Move> {
+        let step = &self.plan.steps[place];
+        let own = CallId::own(place);
+        let (status, category, code) =
+            match step.when.as_ref().map_or(Ok(json!(true)), |when| self.scope.condition(when)) {
+                Ok(Value::Bool(false)) => ("skipped", "skipped", "when.false"),
+                Ok(Value::Bool(true)) => match step.foreach.as_ref().map(|(items, _)| self.scope.template(items, None))
+                {
+                    None if self.has_room() => return Some(self.start(own)),
+                    None => return None,
+                    Some(Ok(Value::Array(items))) => {
+                        self.progress[place] = Progress::Expanded(items.clone());
+                        return Some(Move::Expand { step: place, items: Value::Array(items) });
+                    }
+                    Some(Ok(_)) => ("failure", "validation", "foreach.not_a_list"),
+                    Some(Err(code)) => ("failure", "reference", code),
+                },
+                Ok(_) | Err(_) => ("failure", "reference", "when.failed"),
+            };
+        self.done(place, status, None);
+        Some(self.row(own, status, category, Some(code)))
+    }
+
+    /// Intends the first attempt of a call, or settles it when it cannot even be tried.
+    fn start(&mut self, id: CallId) -> Move {
+        if id.element.is_none() {
+            self.progress[id.step] = Progress::Begun;
+        }
+        let mut call =
+            Call { phase: Phase::Open, attempts: 0, failures: 0, cost_microcents: 0, trouble: None, doubt: false };
+        match self.params(id) {
+            Ok(params) => {
+                call.attempts = 1;
+                self.calls.insert(id, call);
+                Move::Intend { call: id, attempt: 1, params }
+            }
+            Err(code) => {
+                call.trouble =
+                    Some(Trouble { category: "reference".to_owned(), code: code.to_owned(), retryable: false });
+                call.phase = Phase::Ready("failure", "reference".to_owned(), None);
+                self.calls.insert(id, call);
+                self.settle_call(id)
+            }
+        }
+    }
+
+    fn params(&self, id: CallId) -> Result<Value, &'static str> {
+        let step = self.step(id);
+        let sources: &[Source] = match &step.on_error {
+            OnError::Fallback(sources) if id.fallback => sources,
+            OnError::Abort | OnError::Continue | OnError::Fallback(_) => &step.with,
+        };
+        let items: &[Value] = if let Progress::Expanded(items) = &self.progress[id.step] { items } else { &[] };
+        let item = id.element.map(|element| (element, &items[element]));
+        let values: Result<Vec<Value>, _> = sources.iter().map(|source| self.scope.template(source, item)).collect();
+        Ok(json!({"values": values?}))
+    }
+
+    fn has_room(&self) -> bool {
+        self.under_way(|_| true) < self.plan.max_parallel.unwrap_or(8)
+    }
+
+    fn under_way(&self, of: impl Fn(&CallId) -> bool) -> usize {
+        self.calls.iter().filter(|(id, call)| of(id) && !matches!(call.phase, Phase::Settled(..))).count()
+    }
+
+    fn finish(&mut self) -> Option<Move> {
+        self.sealed = self.progress.iter().all(|progress| matches!(progress, Progress::Done));
+        self.sealed.then_some(Move::Seal { status: "succeeded", reason: "plan_completed" })
+    }
+}
+
+impl Call {
+    fn category(&self) -> String {
+        self.trouble.as_ref().map_or("execution".to_owned(), |trouble| trouble.category.clone())
+    }
+}
+
+/// Whether an effect of this class is still there when the call is over.
+fn lasts(effect: EffectClass) -> bool {
+    match effect {
+        EffectClass::Pure | EffectClass::Read | EffectClass::Transactional => false,
+        EffectClass::Idempotent | EffectClass::Probeable | EffectClass::Unsafe => true,
+    }
+}
+
+/// What follows an attempt of which nobody knows whether it took effect, with success and output when it settles.
+fn unknown(step: &Step, interrupted: bool, left: bool) -> (Then, bool, Option<Value>) {
+    let may_repeat = match step.effect {
+        EffectClass::Pure | EffectClass::Read | EffectClass::Transactional | EffectClass::Idempotent => {
+            interrupted || left
+        }
+        EffectClass::Probeable | EffectClass::Unsafe => step.on_unknown == OnUnknown::Retry && left,
+    };
+    match (may_repeat, step.on_unknown) {
+        (true, _) => (Then::Retry, false, None),
+        // Nobody is asked about what leaves nothing behind.
+        (false, OnUnknown::Hold | OnUnknown::Retry) if !lasts(step.effect) => (Then::Settle, false, None),
+        (false, OnUnknown::Hold | OnUnknown::Retry) => (Then::Hold, false, None),
+        (false, OnUnknown::AssumeDone) => (Then::Settle, true, Some(Value::Null)),
+        (false, OnUnknown::Fail) => (Then::Settle, false, None),
+    }
+}
