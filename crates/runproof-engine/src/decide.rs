@@ -4,6 +4,8 @@
 //! `replay` runs the same code over a bundle.
 
 pub(crate) mod advance;
+mod begin;
+mod progress;
 pub(crate) mod record;
 
 use std::time::Duration;
@@ -15,11 +17,10 @@ use serde_json::Value;
 
 pub use record::Outcome;
 
-use crate::draft::{Draft, DraftError, Line};
-use crate::gate::Authorized;
+use crate::draft::{Draft, DraftError, Intended, Line};
 use crate::plan;
-use crate::run::{Run, WaitReason};
-use crate::skill::{Call, Skills};
+use crate::run::{CallId, Run, WaitReason};
+use crate::skill::Skills;
 
 /// What the outside tells the engine.
 #[derive(Debug)]
@@ -33,8 +34,8 @@ pub enum Command {
     },
     /// Go on as far as possible.
     Advance,
-    /// The open attempt ended.
-    Record(Outcome),
+    /// An open attempt ended.
+    Record(CallId, Outcome),
     /// Somebody asks for the run to be cancelled.
     Cancel {
         /// Who.
@@ -44,8 +45,8 @@ pub enum Command {
     },
     /// Somebody says what came of an unknown attempt.
     Resolve {
-        /// Step.
-        step_id: String,
+        /// Which call.
+        call: CallId,
         /// What they say.
         resolution: Resolution,
         /// Who.
@@ -142,21 +143,21 @@ pub struct Decision {
     pub lines: Vec<Line>,
     /// The run with these events.
     pub run: Run,
+    /// Calls that were intended.
+    pub calls: Vec<Intended>,
     /// What follows.
     pub next: Next,
 }
 
-/// What follows a decision.
-#[derive(Debug)]
+/// What follows a decision, once its calls are made.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Perform this call, after the intent is durable. A pure one may be computed before.
-    Invoke(Box<Authorized<Call>>, EffectClass),
-    /// An attempt is open; its outcome is not known to this process.
-    Recover,
+    /// Attempts are under way. Something else is to be decided at this time, in microseconds, if there is one.
+    Open(Option<u64>),
     /// Nothing to do before this time, in microseconds.
     Sleep(u64),
-    /// Nothing to do until somebody acts.
-    Wait(WaitReason),
+    /// Nothing to do until somebody acts, or until this time, in microseconds.
+    Wait(WaitReason, Option<u64>),
     /// Nobody made a plan yet.
     NeedsPlan,
     /// The run is over.
@@ -175,16 +176,24 @@ pub enum Refusal {
         status: EndStatus,
     },
     /// There is nothing to resolve.
-    #[error("step `{step}` of run `{run}` does not wait for a resolution")]
+    #[error("step `{call}` of run `{run}` does not wait for a resolution")]
     NothingToResolve {
         /// Run.
         run: String,
-        /// Step.
-        step: String,
+        /// Call.
+        call: String,
     },
-    /// No attempt is open.
-    #[error("run `{0}` has no open attempt")]
-    NothingOpen(String),
+    /// No such attempt is open.
+    #[error("call `{call}` of run `{run}` has no open attempt")]
+    NothingOpen {
+        /// Run.
+        run: String,
+        /// Call.
+        call: String,
+    },
+    /// Nothing can be decided and nothing is waited for: a fault of the engine.
+    #[error("run `{0}` is not over and has nothing to do")]
+    Stuck(String),
     /// The run was asked to be cancelled before.
     #[error("run `{0}` is being cancelled already")]
     CancelRequested(String),
@@ -208,7 +217,7 @@ pub fn decide(run: &Run, command: Command, context: &Context<'_>) -> Result<Deci
     match command {
         Command::Advance => {}
         Command::Claim { worker, epoch } => draft.push(|_| Ok(RunClaimed { epoch, worker }))?,
-        Command::Record(outcome) => record::record(&mut draft, outcome)?,
+        Command::Record(call, outcome) => record::record(&mut draft, &call, outcome)?,
         Command::Cancel { actor, reason } => {
             if run.cancel.is_some() {
                 return Err(Refusal::CancelRequested(run.id.clone()));
@@ -216,20 +225,24 @@ pub fn decide(run: &Run, command: Command, context: &Context<'_>) -> Result<Deci
             let reason = reason.map(Value::String);
             draft.push(|c| Ok(RunCancelRequested { actor, reason: c.commit_some("reason", reason.as_ref())? }))?;
         }
-        Command::Resolve { step_id, resolution, actor, reason } => {
-            resolve(&mut draft, step_id, resolution, actor, reason)?;
+        Command::Resolve { call, resolution, actor, reason } => {
+            resolve(&mut draft, &call, resolution, actor, reason)?;
             // Only put on record: a worker goes on, so that whoever resolves need not wait for the rest of the run.
             let next = Next::Sleep(draft.at);
-            return Ok(Decision { lines: draft.lines, run: draft.run, next });
+            return Ok(decision(draft, next));
         }
         Command::Plan(plan) => planned(&mut draft, &plan)?,
         Command::PlannerFailed { message } => {
             let next = advance::seal(&mut draft, EndStatus::Failed, EndReason::PlannerFailed, Some(message))?;
-            return Ok(Decision { lines: draft.lines, run: draft.run, next });
+            return Ok(decision(draft, next));
         }
     }
     let next = advance::advance(&mut draft, context.facts)?;
-    Ok(Decision { lines: draft.lines, run: draft.run, next })
+    Ok(decision(draft, next))
+}
+
+fn decision(draft: Draft, next: Next) -> Decision {
+    Decision { lines: draft.lines, run: draft.run, calls: draft.calls, next }
 }
 
 /// Adds the plan and nothing else: whoever claims the run goes on from there.
@@ -239,7 +252,7 @@ pub fn decide(run: &Run, command: Command, context: &Context<'_>) -> Result<Deci
 pub fn plan_only(run: &Run, plan: &Value, context: &Context<'_>) -> Result<Decision, Refusal> {
     let mut draft = Draft::new(run.clone(), context.now, context.seed);
     planned(&mut draft, plan)?;
-    Ok(Decision { lines: draft.lines, run: draft.run, next: Next::Sleep(context.now) })
+    Ok(decision(draft, Next::Sleep(context.now)))
 }
 
 fn planned(draft: &mut Draft, value: &Value) -> Result<(), Refusal> {
@@ -255,20 +268,16 @@ fn planned(draft: &mut Draft, value: &Value) -> Result<(), Refusal> {
 
 fn resolve(
     draft: &mut Draft,
-    step_id: String,
+    id: &CallId,
     resolution: Resolution,
     actor: Actor,
     reason: String,
 ) -> Result<(), Refusal> {
     let run = &draft.run;
-    let waits = match run.wait_since() {
-        Some((WaitReason::Resolution(step), _)) => step == step_id,
-        Some((WaitReason::RetryAt(_) | WaitReason::Paused, _)) | None => false,
+    let Some(call) = run.held(id) else {
+        return Err(Refusal::NothingToResolve { run: run.id.clone(), call: id.to_string() });
     };
-    let Some(current) = run.current.as_ref().filter(|_| waits) else {
-        return Err(Refusal::NothingToResolve { run: run.id.clone(), step: step_id });
-    };
-    let (attempt, item) = (current.intent.attempt, current.intent.item.clone());
+    let (attempt, item, step_id) = (call.intent.attempt, call.intent.item.clone(), id.step_id.clone());
     let reason = Value::String(reason);
     Ok(draft.push(|c| {
         Ok(StepResolved { actor, attempt, item, reason: c.commit("reason", &reason)?, resolution, step_id })

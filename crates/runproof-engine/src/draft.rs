@@ -9,7 +9,9 @@ use runproof_proof::hash::{Hash, hmac, leaf};
 use runproof_proof::payload::Payload;
 use serde_json::Value;
 
+use crate::gate::Authorized;
 use crate::run::{FoldError, Run, Values};
+use crate::skill::{Call, EffectClass};
 
 /// One event, ready to be stored.
 #[derive(Clone, Debug, PartialEq)]
@@ -94,12 +96,23 @@ pub fn encode(event: &Event, committer: Committer) -> Result<(Line, Values), Dra
     Ok((Line { bytes, leaf, payload }, values))
 }
 
+/// A call to perform once its intent is durable. A pure one may be computed before.
+#[derive(Clone, Debug)]
+pub struct Intended {
+    /// The call.
+    pub call: Authorized<Call>,
+    /// What a crash between effect and record means.
+    pub effect: EffectClass,
+}
+
 /// A run with events that are not stored yet.
 pub struct Draft {
     /// The run as it will be.
     pub run: Run,
     /// The events so far.
     pub lines: Vec<Line>,
+    /// Calls that were intended.
+    pub calls: Vec<Intended>,
     /// Time of the events; the clock is only read once per transition.
     pub at: u64,
     seed: [u8; 32],
@@ -109,7 +122,7 @@ impl Draft {
     /// Begins to write after `run`. `now` is held back to the run's last time: times never decrease.
     pub fn new(run: Run, now: u64, seed: [u8; 32]) -> Self {
         let at = now.max(run.last_at);
-        Self { run, lines: Vec::new(), at, seed }
+        Self { run, lines: Vec::new(), calls: Vec::new(), at, seed }
     }
 
     /// Adds the event that `body` makes.

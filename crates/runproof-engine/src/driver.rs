@@ -1,27 +1,24 @@
 //! The one loop: decide, append, perform. Everything that a run does to the world happens here.
 
-use std::collections::BTreeMap;
+mod perform;
+
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
-use runproof_proof::event::{Actor, AttemptOutcome, EffectClass, EndStatus, ErrorCategory, Via};
-use serde_json::Value;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use runproof_proof::event::{Actor, EffectClass, EndStatus};
 
 use crate::decide::{Command, Context, Decision, Next, Outcome, Refusal, decide};
-use crate::draft::Line;
-use crate::gate::Authorized;
-use crate::ports::{Append, Claim, Claimed, Clock, Entropy, Fence, Journal, Observer, Secrets, StoreError};
+use crate::draft::{Intended, Line};
+use crate::ports::{Append, BoxFuture, Claim, Claimed, Clock, Entropy, Fence, Journal, Observer, Secrets, StoreError};
 use crate::projection;
-use crate::redact::{self, Scrubber};
-use crate::run::{Run, WaitReason};
-use crate::skill::{Attempt, AttemptResult, Call, Dispatch, Failure, Probe, Skill, Skills, Write};
+use crate::run::{CallId, Run, WaitReason};
+use crate::skill::{Skills, Write};
 
 /// Delays up to this long are waited for without giving the run back, in microseconds.
 const INLINE_DELAY: u64 = 1_000_000;
-/// Pause between two probes that have to agree, in microseconds.
-const PROBE_PAUSE: u64 = 1_000_000;
 
 /// Everything that the loop needs.
 pub struct Driver {
@@ -72,6 +69,16 @@ pub enum DriveError {
     NoPlan(String),
 }
 
+/// A call whose attempt is over, or was found open.
+struct Landed {
+    call: CallId,
+    outcome: Outcome,
+    writes: Vec<Write>,
+}
+
+/// Attempts that this process has under way.
+type Flights<'a> = FuturesUnordered<BoxFuture<'a, Landed>>;
+
 /// What is written with the next append.
 #[derive(Default)]
 struct Pending {
@@ -88,38 +95,70 @@ impl Driver {
         let Claimed { mut run, fence } = claimed;
         let mut stored = run.clone();
         let mut pending = Pending::default();
+        let mut intended: Vec<Intended> = Vec::new();
+        let mut flights = Flights::new();
+        for call in run.open() {
+            // Left by a process that ended: what can be known of them is found out beside everything else.
+            flights.push(Box::pin(self.recover(run.tenant.clone(), run.id.clone(), Arc::clone(call))));
+        }
         let mut command = Command::Claim { worker: fence.owner.clone(), epoch: fence.epoch };
         loop {
-            let Decision { lines, run: after, next } = self.step(&mut run, command, &mut pending, cancel)?;
+            let Decision { lines, run: after, calls, next } = self.step(&mut run, command, &mut pending, cancel)?;
             run = after;
             pending.lines.extend(lines);
-            if let Next::Invoke(call, EffectClass::Pure) = &next {
+            intended.extend(calls);
+            if let Some(pure) = intended.iter().position(|intended| intended.effect == EffectClass::Pure) {
                 // Nothing outside this process can see a pure call: its intent and outcome commit together.
-                command = Command::Record(self.invoke(call, EffectClass::Pure, &mut pending.writes, cancel).await);
+                let Landed { call, outcome, .. } = self.invoke(intended.remove(pure), run.deadline(), cancel).await;
+                command = Command::Record(call, outcome);
                 continue;
             }
-            if matches!(next, Next::NeedsPlan) {
+            if next == Next::NeedsPlan {
                 return Err(DriveError::NoPlan(run.id));
             }
             let (claim, left) = self.claim_after(&next);
             self.commit(&stored, &run, &fence, &mut pending, claim).await?;
-            // Certain from here on: the intent is durable. A crash before the outcome is found as an open attempt.
+            // Certain from here on: the intents are durable. A crash before an outcome is found as an open attempt.
             stored = run.clone();
             if let Some(left) = left {
                 return Ok((run, left));
             }
-            command = match next {
-                Next::Invoke(call, effect) => {
-                    Command::Record(self.invoke(&call, effect, &mut pending.writes, cancel).await)
-                }
-                Next::Recover => Command::Record(self.recover(&run).await),
-                Next::Sleep(until) => {
-                    let delay = until.saturating_sub(self.clock.now());
-                    first(self.clock.sleep(delay), cancel.wait()).await;
-                    Command::Advance
-                }
-                Next::Wait(_) | Next::NeedsPlan | Next::Ended(_) => Command::Advance,
-            };
+            for call in intended.drain(..) {
+                flights.push(Box::pin(self.invoke(call, run.deadline(), cancel)));
+            }
+            command = self.wait(&mut flights, &next, &mut pending, cancel).await;
+        }
+    }
+
+    /// Waits until an attempt is over, the time of something has come, or somebody wants the run to be cancelled. An
+    /// attempt under way sees a cancellation itself, and is over soon.
+    async fn wait(
+        &self,
+        flights: &mut Flights<'_>,
+        next: &Next,
+        pending: &mut Pending,
+        cancel: &dyn CancelSignal,
+    ) -> Command {
+        let until = match next {
+            Next::Open(until) => *until,
+            Next::Sleep(until) => Some(*until),
+            Next::Wait(..) | Next::NeedsPlan | Next::Ended(_) => None,
+        };
+        let delay = |until: u64| self.clock.sleep(until.saturating_sub(self.clock.now()));
+        let landed = match until {
+            _ if flights.is_empty() => {
+                first(delay(until.unwrap_or(0)), cancel.wait()).await;
+                None
+            }
+            Some(until) => either(flights.next(), delay(until)).await.flatten(),
+            None => flights.next().await,
+        };
+        match landed {
+            Some(Landed { call, outcome, writes }) => {
+                pending.writes = writes;
+                Command::Record(call, outcome)
+            }
+            None => Command::Advance,
         }
     }
 
@@ -150,10 +189,12 @@ impl Driver {
     /// What becomes of the claim, and where the run is left, if it is.
     fn claim_after(&self, next: &Next) -> (Claim, Option<Left>) {
         match next {
-            Next::Invoke(..) | Next::Recover | Next::NeedsPlan => (Claim::Keep, None),
+            Next::Open(_) | Next::NeedsPlan => (Claim::Keep, None),
             Next::Sleep(until) if until.saturating_sub(self.clock.now()) <= INLINE_DELAY => (Claim::Keep, None),
             Next::Sleep(until) => (Claim::Release(*until), Some(Left::Until(*until))),
-            Next::Wait(reason) => (Claim::Park, Some(Left::Waiting(reason.clone()))),
+            Next::Wait(reason, until) => {
+                (until.map_or(Claim::Park, Claim::Release), Some(Left::Waiting(reason.clone())))
+            }
             Next::Ended(status) => (Claim::End, Some(Left::Ended(*status))),
         }
     }
@@ -185,223 +226,6 @@ impl Driver {
         self.observer.committed(after, &lines);
         Ok(())
     }
-
-    /// Calls the skill and cleans what came back: nothing that the world said leaves here with a secret in it.
-    async fn invoke(
-        &self,
-        call: &Authorized<Call>,
-        effect: EffectClass,
-        writes: &mut Vec<Write>,
-        cancel: &dyn CancelSignal,
-    ) -> Outcome {
-        let started = self.clock.now();
-        let (dispatch, scrubber) = match self.dispatch(call) {
-            Ok(ready) => ready,
-            Err(failure) => return self.outcome(AttemptResult::NotDone(failure), 0, Via::Call, started, None),
-        };
-        let Some(skill) = self.skills.get(&call.get().skill) else {
-            let failure =
-                failure("skill.not_found", ErrorCategory::NotFound, format!("Skill not found: {}", call.get().skill));
-            return self.outcome(AttemptResult::NotDone(failure), 0, Via::Call, started, None);
-        };
-        let timeout = u64::try_from(call.get().timeout.as_micros()).unwrap_or(u64::MAX);
-        let stop = first(self.clock.sleep(timeout), cancel.wait());
-        let attempt = match either(skill.invoke(&dispatch), stop).await {
-            Some(attempt) => attempt,
-            None => cut_off(effect, cancel.requested().is_some(), &skill.manifest().cost),
-        };
-        if effect == EffectClass::Probeable && matches!(attempt.result, AttemptResult::Unknown(_)) {
-            let probed = self.probe(skill.as_ref(), &dispatch, timeout).await;
-            if probed != Probe::Unknown {
-                return self.outcome(
-                    probe_result(probed),
-                    attempt.cost_microcents,
-                    Via::Probe,
-                    started,
-                    scrubber.as_ref(),
-                );
-            }
-        }
-        let outcome = self.outcome(attempt.result, attempt.cost_microcents, Via::Call, started, scrubber.as_ref());
-        if outcome.outcome == AttemptOutcome::Done {
-            writes.extend(attempt.writes.into_iter().map(|write| clean_write(write, scrubber.as_ref())));
-        }
-        outcome
-    }
-
-    /// Finds out what can be known of an attempt that another process left without an outcome.
-    async fn recover(&self, run: &Run) -> Outcome {
-        let Some(current) = run.open() else { return Outcome::interrupted() };
-        let intent = &current.intent;
-        if intent.effect != EffectClass::Probeable {
-            return Outcome::interrupted();
-        }
-        let call = Call {
-            tenant: run.tenant.clone(),
-            run_id: run.id.clone(),
-            step_id: intent.step_id.clone(),
-            item: intent.item.clone(),
-            attempt: intent.attempt,
-            skill: intent.skill.clone(),
-            params: current.params.as_deref().cloned().unwrap_or_default(),
-            idempotency_key: intent.idempotency_key.clone(),
-            timeout: std::time::Duration::from_micros(intent.timeout_us),
-        };
-        let crate::gate::Verdict::Allowed(call, _) = crate::gate::judge(&intent.gate.policy_set, call) else {
-            return Outcome::interrupted();
-        };
-        let started = self.clock.now();
-        let (Ok((dispatch, scrubber)), Some(skill)) = (self.dispatch(&call), self.skills.get(&intent.skill)) else {
-            return Outcome::interrupted();
-        };
-        match self.probe(skill.as_ref(), &dispatch, intent.timeout_us).await {
-            Probe::Unknown => Outcome::interrupted(),
-            Probe::NotDone => {
-                let outcome = self.outcome(probe_result(Probe::NotDone), 0, Via::Probe, started, scrubber.as_ref());
-                Outcome { category: Some(ErrorCategory::Interrupted), ..outcome }
-            }
-            probed @ Probe::Done { .. } => {
-                self.outcome(probe_result(probed), 0, Via::Probe, started, scrubber.as_ref())
-            }
-        }
-    }
-
-    /// Asks the receiver, within the time of an attempt. A "no" counts only when it is said twice with a pause between:
-    /// the receiver may still be at work on what it got.
-    async fn probe(&self, skill: &dyn Skill, dispatch: &Dispatch, timeout: u64) -> Probe {
-        let ask = || either(skill.probe(dispatch), self.clock.sleep(timeout));
-        match ask().await {
-            Some(Probe::NotDone) => {}
-            answer => return answer.unwrap_or(Probe::Unknown),
-        }
-        self.clock.sleep(PROBE_PAUSE).await;
-        ask().await.unwrap_or(Probe::Unknown)
-    }
-
-    /// Fills in secrets.
-    fn dispatch(&self, call: &Authorized<Call>) -> Result<(Dispatch, Option<Scrubber>), Failure> {
-        let names = redact::secret_names(&call.get().params);
-        let names = names.map_err(|error| failure("secret.reference", ErrorCategory::Secret, error.to_string()))?;
-        if names.is_empty() {
-            return Ok((Dispatch::new(call.clone(), call.get().params.clone()), None));
-        }
-        let mut values = BTreeMap::new();
-        for name in names {
-            let value = self.secrets.get(&call.get().tenant, &name);
-            let missing = || {
-                failure(
-                    "secret.missing",
-                    ErrorCategory::Secret,
-                    format!("secret `{name}` is not set where the worker runs"),
-                )
-            };
-            let value = value.ok_or_else(missing)?;
-            values.insert(name, value.to_string());
-        }
-        let scrubber = Scrubber::new(&values)
-            .map_err(|error| failure("secret.short", ErrorCategory::Secret, error.to_string()))?;
-        let params = redact::fill_secrets(&call.get().params, &values);
-        Ok((Dispatch::new(call.clone(), params), Some(scrubber)))
-    }
-
-    fn outcome(
-        &self,
-        result: AttemptResult,
-        cost_microcents: u64,
-        via: Via,
-        started: u64,
-        scrubber: Option<&Scrubber>,
-    ) -> Outcome {
-        let clean = |value: Value| {
-            redact::redact(scrubber.map_or_else(|| value.clone(), |scrubber| scrubber.scrub(value.clone())))
-        };
-        let clean_text = |text: &str| {
-            let text = scrubber.map_or_else(|| text.to_owned(), |scrubber| scrubber.scrub_text(text));
-            redact::redact_text(&text).into_owned()
-        };
-        let (outcome, output, failure) = match result {
-            AttemptResult::Done { output } => (AttemptOutcome::Done, Some(clean(output)), None),
-            AttemptResult::NotDone(failure) => (AttemptOutcome::NotDone, None, Some(failure)),
-            AttemptResult::Failed(failure) => (AttemptOutcome::Failed, None, Some(failure)),
-            AttemptResult::Unknown(failure) => (AttemptOutcome::Unknown, None, Some(failure)),
-        };
-        Outcome {
-            outcome,
-            via,
-            output,
-            category: failure.as_ref().map(|failure| failure.category),
-            code: failure.as_ref().map(|failure| failure.code.to_owned()),
-            error: failure.as_ref().map(|failure| clean_text(&failure.message)),
-            retryable: failure.as_ref().is_some_and(|failure| failure.retryable),
-            retry_after_us: failure
-                .as_ref()
-                .and_then(|failure| failure.retry_after)
-                .map(|wait| u64::try_from(wait.as_micros()).unwrap_or(u64::MAX)),
-            cost_microcents,
-            duration_us: self.clock.now().saturating_sub(started),
-        }
-        .recordable()
-    }
-}
-
-/// A write of a skill without secrets and private values: what is stored is held to the same rules as what is recorded.
-fn clean_write(write: Write, scrubber: Option<&Scrubber>) -> Write {
-    let clean = |text: &str| scrubber.map_or_else(|| text.to_owned(), |scrubber| scrubber.scrub_text(text));
-    match write {
-        Write::Put { key, value } => {
-            let value = match serde_json::from_slice::<Value>(&value) {
-                Ok(value) => {
-                    redact::redact(scrubber.map_or_else(|| value.clone(), |scrubber| scrubber.scrub(value.clone())))
-                }
-                Err(_) => Value::String(redact::redact_text(&clean(&String::from_utf8_lossy(&value))).into_owned()),
-            };
-            Write::Put { key: clean(&key), value: value.to_string().into_bytes() }
-        }
-        Write::Delete { key } => Write::Delete { key: clean(&key) },
-    }
-}
-
-fn failure(code: &'static str, category: ErrorCategory, message: String) -> Failure {
-    Failure { code, category, retryable: false, message, retry_after: None }
-}
-
-fn probe_result(probe: Probe) -> AttemptResult {
-    match probe {
-        Probe::Done { output } => AttemptResult::Done { output },
-        Probe::NotDone => AttemptResult::NotDone(Failure {
-            retryable: true,
-            ..failure(
-                "probe.not_done",
-                ErrorCategory::Transient,
-                "the receiver says that it did not take effect".to_owned(),
-            )
-        }),
-        Probe::Unknown => AttemptResult::Unknown(failure(
-            "probe.unknown",
-            ErrorCategory::Transient,
-            "the receiver cannot say".to_owned(),
-        )),
-    }
-}
-
-/// What is known of a call whose future was dropped: it may have reached the receiver.
-fn cut_off(effect: EffectClass, cancelled: bool, cost: &crate::skill::CostModel) -> Attempt {
-    let (code, message) = if cancelled {
-        ("engine.cancelled", "the run was cancelled while the call was under way")
-    } else {
-        ("engine.timeout", "the attempt took longer than its timeout")
-    };
-    let category = if cancelled { ErrorCategory::Interrupted } else { ErrorCategory::Timeout };
-    let failure = Failure { retryable: true, ..failure(code, category, message.to_owned()) };
-    let result = match effect {
-        EffectClass::Pure | EffectClass::Read | EffectClass::Transactional => AttemptResult::Failed(failure),
-        EffectClass::Idempotent | EffectClass::Probeable | EffectClass::Unsafe => AttemptResult::Unknown(failure),
-    };
-    let cost_microcents = match cost {
-        crate::skill::CostModel::Free => 0,
-        crate::skill::CostModel::PerAttempt(cost) | crate::skill::CostModel::Metered(cost) => *cost,
-    };
-    Attempt { result, cost_microcents, writes: Vec::new() }
 }
 
 /// The value of `future`, or `None` when `stop` ends first. A value that is ready wins.

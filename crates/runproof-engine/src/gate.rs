@@ -38,12 +38,17 @@ pub enum Verdict {
     Halted(GateRecord),
 }
 
+/// Whether this version can evaluate a policy set.
+pub fn knows(policy_set: &str) -> bool {
+    policy_set == BUILTIN_POLICY_SET
+}
+
 /// Judges a call under a policy set named in the run's header.
 ///
 /// `builtin/empty@1` has no rules and allows everything. A set that this version does not know cannot be evaluated,
 /// so the run halts: never allowed by default.
 pub fn judge(policy_set: &str, call: Call) -> Verdict {
-    if policy_set == BUILTIN_POLICY_SET {
+    if knows(policy_set) {
         let record = GateRecord::new(Decision::Allow, policy_set);
         return Verdict::Allowed(Authorized { inner: call }, record);
     }

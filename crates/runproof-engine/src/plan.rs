@@ -14,6 +14,7 @@ use runproof_proof::hash::{Hash, tagged};
 use serde_json::Value;
 
 use crate::expression::Expression;
+use crate::reference::{self, Reference};
 
 pub use json::from_json;
 pub use parse::parse;
@@ -172,6 +173,23 @@ pub struct PlanFinding {
 }
 
 impl Plan {
+    /// Everything that its templates and expressions name, with the place of the step.
+    pub fn references(&self) -> Vec<(usize, Reference)> {
+        let of_step = |(index, step): (usize, &Step)| {
+            let fallback = match &step.on_error {
+                OnError::Fallback { with, .. } => Some(with),
+                OnError::Abort | OnError::Continue => None,
+            };
+            let items = step.foreach.as_ref().map(|foreach| &foreach.items);
+            let templates = [Some(&step.with), fallback, items].into_iter().flatten();
+            let named = templates.filter_map(|template| reference::references(template).ok()).flatten();
+            let named = named.map(|(_, reference)| reference);
+            let when = step.when.iter().flat_map(|when| when.references().iter().cloned());
+            named.chain(when).map(move |reference| (index, reference)).collect::<Vec<_>>()
+        };
+        self.steps.iter().enumerate().flat_map(of_step).collect()
+    }
+
     /// The step at a position, or its fallback when `item` says so.
     pub fn call(&self, plan_index: usize, fallback: bool) -> Option<(&Step, &str, &Value)> {
         let step = self.steps.get(plan_index)?;

@@ -93,7 +93,7 @@ pub fn run_row(run: &Run) -> Row {
     let wait = run.wait_since();
     let (reason, reference) = match &wait {
         Some((WaitReason::RetryAt(at), _)) => (Some("retry"), Some(rfc3339(*at))),
-        Some((WaitReason::Resolution(step), _)) => (Some("resolution"), Some(step.clone())),
+        Some((WaitReason::Resolution(step), _)) => (Some("resolution"), Some(step.to_string())),
         Some((WaitReason::Paused, _)) => (Some("paused"), None),
         None => (None, None),
     };

@@ -16,8 +16,8 @@ use serde_json::Value;
 use crate::decide::{Facts, Outcome, SkillFacts, advance, record};
 use crate::draft::Draft;
 use crate::plan;
-use crate::reference::{self, Root};
-use crate::run::{Run, Values};
+use crate::reference::Root;
+use crate::run::{CallId, Item, Run, Values};
 
 /// What a replay found.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -66,11 +66,21 @@ fn values(payload: Option<&Payload>, event: &Event) -> Values {
     payload.and_then(|payload| payload.open(&event.commitments()).ok()).map(|opened| opened.values).unwrap_or_default()
 }
 
+/// A value that is not shown and that a decision could need.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Withheld {
+    Goal,
+    Inputs,
+    /// Output of a step.
+    Output(String),
+    /// The list of the step at this place.
+    Items(usize),
+}
+
 struct Replayer {
     run: Run,
     replay: Replay,
-    /// Steps whose output is withheld; an empty name stands for the goal.
-    withheld: BTreeSet<String>,
+    withheld: BTreeSet<Withheld>,
     /// Events ahead that were compared as part of an earlier decision.
     agreed: usize,
 }
@@ -87,7 +97,9 @@ impl Replayer {
         match &event.body {
             Body::RunPlanned(_) => self.judge_plan(event, values),
             Body::StepReturned(body) => self.judge_outcome(event, body, values),
-            Body::StepIntended(_) | Body::StepSettled(_) | Body::RunSealed(_) => self.judge_advance(ahead),
+            Body::StepExpanded(_) | Body::StepIntended(_) | Body::StepSettled(_) | Body::RunSealed(_) => {
+                self.judge_advance(ahead);
+            }
             _ => {}
         }
     }
@@ -126,10 +138,10 @@ impl Replayer {
     }
 
     fn judge_outcome(&mut self, event: &Event, body: &StepReturned, values: &Values) {
-        if self.run.plan.is_none() || self.run.open().is_none() {
+        let Some(item) = Item::parse(body.item.as_deref()).filter(|_| self.run.plan.is_some()) else {
             self.replay.skipped += 1;
             return;
-        }
+        };
         let text = |field: &str| values.get(field).and_then(Value::as_str).map(str::to_owned);
         let outcome = Outcome {
             outcome: body.outcome,
@@ -144,7 +156,8 @@ impl Replayer {
             duration_us: body.duration_us,
         };
         let mut draft = Draft::new(self.run.clone(), event.at, [0; 32]);
-        match record::record(&mut draft, outcome) {
+        let call = CallId { step_id: body.step_id.clone(), item };
+        match record::record(&mut draft, &call, outcome) {
             Ok(()) => self.compare(&draft, &[(event, values.clone())]),
             Err(error) => self.differs(event, error),
         }
@@ -174,36 +187,39 @@ impl Replayer {
         self.replay.findings.push(finding.differs(expected, event.body.kind()));
     }
 
-    /// Whether the step that comes next reads something that is not shown.
+    /// Whether a decision may depend on something that is not shown.
     fn depends_on_withheld(&self) -> bool {
         let Some(plan) = &self.run.plan else { return true };
         if self.withheld.is_empty() {
             return false;
         }
-        let templates = plan.steps.iter().flat_map(|step| match &step.on_error {
-            plan::OnError::Fallback { with, .. } => vec![&step.with, with],
-            plan::OnError::Abort | plan::OnError::Continue => vec![&step.with],
+        let named = plan.references().into_iter().flat_map(|(index, reference)| match reference.root {
+            Root::Step(id) => vec![Withheld::Output(id)],
+            Root::Output(key) => {
+                let of_key = plan.steps.iter().filter(|step| step.output_key.as_ref() == Some(&key));
+                of_key.map(|step| Withheld::Output(step.id.clone())).collect()
+            }
+            Root::Goal => vec![Withheld::Goal],
+            Root::Inputs => vec![Withheld::Inputs],
+            Root::Item => vec![Withheld::Items(index)],
+            Root::StepStatus(_) | Root::ItemIndex | Root::RunId | Root::Tenant | Root::Agent => Vec::new(),
         });
-        let references = templates.filter_map(|with| reference::references(with).ok()).flatten();
-        let mut roots = references.map(|(_, reference)| match reference.root {
-            Root::Step(id) => id,
-            Root::StepStatus(_) | Root::Output(_) | Root::Inputs | Root::Item | Root::ItemIndex => "run".to_owned(),
-            Root::Goal => String::new(),
-            Root::RunId | Root::Tenant | Root::Agent => "run".to_owned(),
-        });
-        roots.any(|root| self.withheld.contains(&root))
+        named.into_iter().any(|named| self.withheld.contains(&named))
     }
 
     fn remember(&mut self, event: &Event, values: &Values) {
-        if matches!(event.body, Body::RunCreated(_)) && !values.contains_key("goal") {
-            self.withheld.insert(String::new());
-        }
-        if let Body::StepReturned(body) = &event.body
-            && body.output.is_some()
-            && !values.contains_key("output")
-        {
-            self.withheld.insert(body.step_id.clone());
-        }
+        let hidden = |field: &str| !values.contains_key(field);
+        #[expect(clippy::wildcard_enum_match_arm, reason = "other events hold no value that a decision can need")]
+        let withheld = match &event.body {
+            Body::RunCreated(_) if hidden("goal") => Withheld::Goal,
+            Body::RunPlanned(body) if body.inputs.is_some() && hidden("inputs") => Withheld::Inputs,
+            Body::StepExpanded(body) if hidden("items") => Withheld::Items(body.plan_index as usize),
+            Body::StepReturned(body) if body.output.is_some() && hidden("output") => {
+                Withheld::Output(body.step_id.clone())
+            }
+            _ => return,
+        };
+        self.withheld.insert(withheld);
     }
 
     /// Compares the decided events with the recorded ones, field by field and value by value.
@@ -226,7 +242,11 @@ impl Replayer {
                 }
             }
             for (path, (expected, got)) in differences {
-                let code = if path.starts_with("payload.params") { Code::ReplayInput } else { Code::ReplayDecision };
+                let code = if path.starts_with("payload.params") || path.starts_with("payload.items") {
+                    Code::ReplayInput
+                } else {
+                    Code::ReplayDecision
+                };
                 self.replay.findings.push(Finding::new(code, &self.run.id, path).at(event.seq).differs(expected, got));
             }
         }

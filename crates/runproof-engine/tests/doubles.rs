@@ -2,7 +2,7 @@
 //!
 //! Also a module of the tests of `runproof-store`, which includes it by path.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -43,14 +43,26 @@ pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
-/// A clock that stands still until somebody sleeps, and then is there at once.
+/// A clock that stands still until everybody sleeps; then it is the time of whoever wakes first.
 pub(crate) struct FakeClock {
     now: AtomicU64,
+    /// Who sleeps: until when, and a number of its own.
+    sleepers: Mutex<BTreeSet<(u64, u64)>>,
+    slept: AtomicU64,
+}
+
+/// Somebody who sleeps, until the sleep is over or dropped.
+struct Sleeper<'a>(&'a FakeClock, (u64, u64));
+
+impl Drop for Sleeper<'_> {
+    fn drop(&mut self) {
+        self.0.sleepers.lock().unwrap().remove(&self.1);
+    }
 }
 
 impl FakeClock {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { now: AtomicU64::new(START) })
+        Arc::new(Self { now: AtomicU64::new(START), sleepers: Mutex::default(), slept: AtomicU64::new(0) })
     }
 
     pub(crate) fn move_to(&self, at: u64) {
@@ -70,13 +82,17 @@ impl Clock for FakeClock {
     fn sleep(&self, microseconds: u64) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             let until = self.now() + microseconds;
+            let key = (until, self.slept.fetch_add(1, Ordering::SeqCst));
+            self.sleepers.lock().unwrap().insert(key);
+            let sleeper = Sleeper(self, key);
             // Others that wait at the same time are asked first: the time passes only if nothing else happens.
-            let mut asked = false;
+            let mut asked = 0;
             poll_fn(|context| {
-                if asked {
+                let first = self.sleepers.lock().unwrap().first() == Some(&sleeper.1);
+                if self.now() >= until && asked > 0 || first && asked > 1 {
                     return Poll::Ready(());
                 }
-                asked = true;
+                asked += 1;
                 context.waker().wake_by_ref();
                 Poll::Pending
             })

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use runproof_engine::decide::{Command, Context, Outcome, decide};
 use runproof_engine::projection;
-use runproof_engine::run::{Run, Values};
+use runproof_engine::run::{CallId, Item, Run, Values};
 use runproof_engine::skill::Skills;
 use runproof_proof::commit::{Commitment, Division};
 use runproof_proof::event::*;
@@ -28,7 +28,7 @@ struct Dice {
 }
 
 fn dice() -> impl Strategy<Value = Dice> {
-    (0u8..18, 0u8..12, prop::bool::weighted(0.8), any::<u8>(), any::<u8>(), any::<u8>())
+    (0u8..19, 0u8..12, prop::bool::weighted(0.8), any::<u8>(), any::<u8>(), any::<u8>())
         .prop_map(|(kind, identity, fits, a, b, c)| Dice { kind, identity, fits, a, b, c })
 }
 
@@ -74,10 +74,14 @@ fn event(run: &Run, dice: Dice) -> (Event, Values) {
 
 fn body(run: &Run, dice: Dice) -> (Body, Values) {
     let none = Values::new();
-    let current = run.current.as_ref().filter(|_| dice.fits);
-    let fallback = |die: u8| die.is_multiple_of(4).then(|| "fallback".to_owned());
+    let current = run.active.first().filter(|_| dice.fits);
+    let item = |die: u8| {
+        let items =
+            [None, None, None, Some("fallback"), Some("0"), Some("1"), Some("0.fallback"), Some("01"), Some("9")];
+        items[usize::from(die) % items.len()].map(str::to_owned)
+    };
     let step_id = current.map_or_else(|| format!("s_{}", dice.a % 4), |current| current.intent.step_id.clone());
-    let item = current.map_or_else(|| fallback(dice.b), |current| current.intent.item.clone());
+    let item = current.map_or_else(|| item(dice.b), |current| current.intent.item.clone());
     let attempt = current.map_or(u32::from(dice.c % 3), |current| current.intent.attempt);
     let number = [0, 1, 7, u64::MAX >> 11][usize::from(dice.c) % 4];
     let shown = dice.c.is_multiple_of(2);
@@ -96,6 +100,11 @@ fn body(run: &Run, dice: Dice) -> (Body, Values) {
         3 => (RunPaused { actor: operator(), reason: None }.into(), none),
         4 => (RunResumed { actor: operator(), reason: Some(commitment()) }.into(), value("reason", json!("why"))),
         5 if dice.a.is_multiple_of(4) => (RunCancelRequested { actor: operator(), reason: None }.into(), none),
+        18 => {
+            let count = u32::from(dice.a % 4);
+            let expanded = StepExpanded { count, items: commitment(), plan_index: u32::from(dice.b % 5), step_id };
+            (expanded.into(), value("items", json!([1, 2])))
+        }
         6..=8 => {
             let attempt = if dice.fits { current.map_or(1, |_| attempt + 1) } else { attempt };
             (intended(dice, step_id, item, attempt).into(), value("params", json!({"n": dice.a})))
@@ -216,10 +225,10 @@ fn decides(run: &Run) {
     let commands = [
         Command::Advance,
         Command::Claim { worker: "w".to_owned(), epoch: run.epoch + 1 },
-        Command::Record(Outcome::interrupted()),
+        Command::Record(CallId { step_id: "s_1".to_owned(), item: Item::OWN }, Outcome::interrupted()),
         Command::Cancel { actor: operator(), reason: None },
         Command::Resolve {
-            step_id: "s_1".to_owned(),
+            call: CallId { step_id: "s_1".to_owned(), item: Item::OWN },
             resolution: Resolution::Done,
             actor: operator(),
             reason: "r".to_owned(),
@@ -253,7 +262,7 @@ proptest! {
                 Ok(()) => accepted.push((event.encode(), values)),
                 Err(_) => prop_assert_eq!(before, all_of(&run), "a refused event changes nothing"),
             }
-            prop_assert!(run.seal.is_none() || (run.wait_since().is_none() && run.open().is_none()), "{}", run.status().word());
+            prop_assert!(run.seal.is_none() || (run.wait_since().is_none() && run.open().next().is_none()), "{}", run.status().word());
         }
         let mut again = Run::new(LOG, "t_1", "r_1");
         for (bytes, values) in &accepted {
@@ -282,7 +291,7 @@ fn the_dice_reach_every_state_of_a_run() {
     for _ in 0..400 {
         let mut run = Run::new(LOG, "t_1", "r_1");
         for count in 0..60 {
-            let kind = if count < 2 { count } else { die() % 18 };
+            let kind = if count < 2 { count } else { die() % 19 };
             let roll = Dice { kind, identity: 1, fits: !die().is_multiple_of(5), a: die(), b: die(), c: die() };
             let (event, values) = event(&run, roll);
             if run.apply(&event, event.leaf_hash(), &values).is_ok() {

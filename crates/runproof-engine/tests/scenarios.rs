@@ -23,7 +23,7 @@ use runproof_engine::admission::{RunRequest, StreamHead, admit, open};
 use runproof_engine::decide::{Command, Context, Decision, decide};
 use runproof_engine::driver::{DriveError, Driver, Left};
 use runproof_engine::ports::{Append, Blind, Claim, Claimed, Clock as _, Entropy as _, Journal as _};
-use runproof_engine::run::{Run, WaitReason};
+use runproof_engine::run::{CallId, Run, WaitReason};
 use runproof_engine::skill::{EffectClass, Probe, Skills, Write};
 use runproof_engine::{projection, replay};
 use runproof_proof::event::{Body, Event, Resolution};
@@ -257,7 +257,7 @@ impl Story {
             return;
         };
         let command = Command::Resolve {
-            step_id: step.to_owned(),
+            call: CallId::parse(step).unwrap(),
             resolution,
             actor: operator(),
             reason: "asked them".to_owned(),

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use runproof_engine::admission::admit;
 use runproof_engine::decide::Command;
 use runproof_engine::ports::{Claimed, Journal, StoreError};
-use runproof_engine::run::{Run, RunStatus, WaitReason};
+use runproof_engine::run::{CallId, Run, RunStatus, WaitReason};
 use runproof_engine::skill::{
     Attempt, AttemptResult, Dispatch, EffectClass, ErrorCategory, Failure, Manifest, ParamFinding, Probe, Skill, Write,
 };
@@ -136,7 +136,7 @@ impl Story {
             }
             let run = load(store.as_ref(), TENANT, "r_1");
             match run.wait_since() {
-                Some((WaitReason::Resolution(step_id), _)) => self.resolve(&process, &run, step_id)?,
+                Some((WaitReason::Resolution(call), _)) => self.resolve(&process, &run, call)?,
                 Some((WaitReason::RetryAt(_) | WaitReason::Paused, _)) => {}
                 None if matches!(run.status(), RunStatus::Ended(_)) => return Ok(()),
                 None => {}
@@ -145,12 +145,11 @@ impl Story {
     }
 
     /// Somebody looks at the world and says what came of the step.
-    fn resolve(&self, process: &Process, run: &Run, step_id: String) -> Result<(), StoreError> {
-        let key = &run.current.as_ref().unwrap().intent.idempotency_key;
+    fn resolve(&self, process: &Process, run: &Run, call: CallId) -> Result<(), StoreError> {
+        let key = &run.held(&call).unwrap().intent.idempotency_key;
         let happened = self.world.lock().unwrap().effects.contains_key(key);
         let resolution = if happened { Resolution::Done } else { Resolution::NotDone };
-        let command =
-            Command::Resolve { step_id, resolution, actor: operator(), reason: "asked the receiver".to_owned() };
+        let command = Command::Resolve { call, resolution, actor: operator(), reason: "asked the receiver".to_owned() };
         process.apply(TENANT, "r_1", command)?.expect("the run waits for a resolution");
         Ok(())
     }

@@ -176,7 +176,7 @@ fn end(subject: &dyn Subject, process: &Process, person: Person) {
     for _ in 0..40 {
         process.drive_all_due();
         let run = load(subject.store().as_ref(), TENANT, "r_1");
-        let Some((runproof_engine::run::WaitReason::Resolution(step_id), _)) = run.wait_since() else {
+        let Some((runproof_engine::run::WaitReason::Resolution(call), _)) = run.wait_since() else {
             assert!(run.seal.is_some(), "nothing is due, and the run is {}", run.status().word());
             return;
         };
@@ -191,7 +191,7 @@ fn end(subject: &dyn Subject, process: &Process, person: Person) {
                 return;
             }
         };
-        let command = Command::Resolve { step_id, resolution, actor: operator(), reason: "asked".to_owned() };
+        let command = Command::Resolve { call, resolution, actor: operator(), reason: "asked".to_owned() };
         process.apply(TENANT, "r_1", command).unwrap().unwrap();
     }
     panic!("the run never ends");

@@ -8,7 +8,7 @@ use runproof_engine::decide::{Command as RunCommand, Context, Decision, Refusal,
 use runproof_engine::driver::{CancelSignal, Driver, Left};
 use runproof_engine::ports::{Append, BoxFuture, Claim, Claimed, Journal};
 use runproof_engine::projection;
-use runproof_engine::run::{Run, WaitReason};
+use runproof_engine::run::{CallId, Run};
 use runproof_proof::event::{Actor, Resolution};
 use runproof_store::sqlite::SqliteStore;
 use runproof_store::{Stamp, Store, TenantChange};
@@ -53,7 +53,7 @@ pub enum Command {
         tenant: String,
         /// Run.
         run_id: String,
-        /// Step.
+        /// Step, or `STEP#ITEM`.
         step_id: String,
         /// What they say.
         resolution: Resolution,
@@ -163,10 +163,11 @@ impl Engine {
             Command::Resolve { tenant, run_id, step_id, resolution, actor, reason } => {
                 let run = self.load(&tenant, &run_id).await?;
                 // Judged before the run is claimed: a refusal leaves no trace.
-                if !matches!(run.wait_since(), Some((WaitReason::Resolution(step), _)) if step == step_id) {
-                    return Err(not_waiting(Refusal::NothingToResolve { run: run_id, step: step_id }.to_string()));
-                }
-                let command = RunCommand::Resolve { step_id, resolution, actor, reason };
+                let call = CallId::parse(&step_id).filter(|call| run.held(call).is_some());
+                let Some(call) = call else {
+                    return Err(not_waiting(Refusal::NothingToResolve { run: run_id, call: step_id }.to_string()));
+                };
+                let command = RunCommand::Resolve { call, resolution, actor, reason };
                 self.apply(&tenant, &run_id, command).await
             }
         }
@@ -201,7 +202,7 @@ impl Engine {
     /// Puts a command on the record of a run that nobody drives, and gives the run back.
     async fn apply(&self, tenant: &str, run_id: &str, command: RunCommand) -> Result<Done, AppError> {
         let Some(Claimed { run, fence }) = self.claim(tenant, run_id).await? else {
-            return Err(not_waiting(format!("run `{run_id}` is being worked on")));
+            return Err(not_waiting(format!("run `{run_id}` is being worked on: other steps of it are under way")));
         };
         let context = Context { now: runtime::now(), seed: runtime::random(), facts: &self.driver.skills };
         let decided = decide(&run, command, &context);

@@ -9,7 +9,7 @@ use super::advance::repeats_safely;
 use super::{Refusal, recordable};
 use crate::draft::Draft;
 use crate::plan::{OnUnknown, Retry};
-use crate::run::Current;
+use crate::run::{ActiveCall, CallId};
 
 /// Most attempts of one step that may be found without an outcome before a person is asked.
 const MAX_INTERRUPTIONS: u32 = 20;
@@ -87,9 +87,11 @@ impl Outcome {
     }
 }
 
-pub(crate) fn record(draft: &mut Draft, outcome: Outcome) -> Result<(), Refusal> {
+pub(crate) fn record(draft: &mut Draft, id: &CallId, outcome: Outcome) -> Result<(), Refusal> {
     let outcome = outcome.recordable();
-    let Some(current) = draft.run.open() else { return Err(Refusal::NothingOpen(draft.run.id.clone())) };
+    let Some(current) = draft.run.open().find(|call| call.is(&id.step_id, id.item)) else {
+        return Err(Refusal::NothingOpen { run: draft.run.id.clone(), call: id.to_string() });
+    };
     let step = draft.run.plan.as_ref().and_then(|plan| plan.steps.get(current.intent.plan_index as usize));
     let retry = step.map(|step| step.retry).unwrap_or_default();
     let on_unknown = step.map_or(OnUnknown::Hold, |step| step.on_unknown);
@@ -121,7 +123,13 @@ pub(crate) fn record(draft: &mut Draft, outcome: Outcome) -> Result<(), Refusal>
 }
 
 /// What is done about an outcome.
-fn follow(current: &Current, outcome: &Outcome, retry: Retry, on_unknown: OnUnknown, at: u64) -> (Then, Option<u64>) {
+fn follow(
+    current: &ActiveCall,
+    outcome: &Outcome,
+    retry: Retry,
+    on_unknown: OnUnknown,
+    at: u64,
+) -> (Then, Option<u64>) {
     let failures = current.failures + 1;
     let later = || {
         let at = at.saturating_add(delay_us(&current.intent.idempotency_key, failures, retry, outcome.retry_after_us));

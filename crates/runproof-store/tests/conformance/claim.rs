@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use runproof_engine::driver::Left;
 use runproof_engine::ports::{Claimed, Fence, StoreError};
-use runproof_engine::run::WaitReason;
+use runproof_engine::run::{CallId, WaitReason};
 use runproof_store::Store;
 use serde_json::{Value, json};
 
@@ -78,7 +78,7 @@ pub(crate) fn a_run_is_taken_by_one_worker_only(subject: &mut dyn Subject) {
 pub(crate) fn a_run_that_waits_for_somebody_is_taken_by_name_only(subject: &mut dyn Subject) {
     let store = subject.store();
     let (run, left) = driven(&store, TENANT, "r_1", plan(json!([{"id": "doubt", "skill": "doubt"}])));
-    assert_eq!(left, Left::Waiting(WaitReason::Resolution("doubt".to_owned())));
+    assert_eq!(left, Left::Waiting(WaitReason::Resolution(CallId::parse("doubt").unwrap())));
     assert!(take(store.as_ref(), WORKER, u64::MAX >> 1, 10).is_empty());
     let taken = block_on(store.claim_run("w_2", TENANT, "r_1")).unwrap().unwrap();
     assert_same(&taken.run, &run);

@@ -221,7 +221,7 @@ pub(super) fn run_json(run: &RunState, proof: Option<Value>) -> Value {
     let seal = run.seal.as_ref().map(|(seal, _)| seal);
     let wait = run.wait_since().map(|(reason, _)| match reason {
         WaitReason::RetryAt(_) => ("retry", None),
-        WaitReason::Resolution(step) => ("resolution", Some(step)),
+        WaitReason::Resolution(call) => ("resolution", Some(call.to_string())),
         WaitReason::Paused => ("paused", None),
     });
     let mut value = json!({

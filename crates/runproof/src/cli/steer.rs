@@ -65,7 +65,7 @@ enum What {
 pub(super) struct Resolve {
     /// Run id
     run_id: String,
-    /// Step that waits
+    /// Step that waits; `STEP#3` for element 3 of a list, `STEP#fallback` for a fallback
     step: String,
     /// What you know
     resolution: What,
