@@ -18,7 +18,7 @@ use runproof_engine::decide::Command;
 use runproof_engine::driver::{DriveError, Driver, Left};
 use runproof_engine::ports::{Blind, Claimed, Clock as _, Journal, StoreError};
 use runproof_engine::replay;
-use runproof_engine::run::{RunStatus, WaitReason};
+use runproof_engine::run::{self, Item, RunStatus, WaitReason};
 use runproof_engine::skill::{EffectClass, Skills};
 use runproof_proof::bundle::Bundle;
 use runproof_proof::event::{EndStatus, Resolution};
@@ -159,11 +159,11 @@ impl<'a> Life<'a> {
         let clock = FakeClock::new();
         clock.move_to(self.time.now());
         let process = Process::new(Arc::clone(store) as Arc<dyn Journal>, Vec::new(), &clock, &self.seeds);
-        let step_id = self.case.plan.steps[call.step].id.clone();
-        let happened = self.world.lock().unwrap().effects.get(&(step_id.clone(), call.item())) > Some(&0);
+        let (step_id, item) = (self.case.plan.steps[call.step].id.clone(), call.item());
+        let happened = self.world.lock().unwrap().effects.get(&(step_id.clone(), item.clone())) > Some(&0);
         let resolution = if happened { Resolution::Done } else { Resolution::NotDone };
-        let command =
-            Command::Resolve { step_id, resolution, actor: operator(), reason: "asked the receiver".to_owned() };
+        let call = run::CallId { step_id, item: Item::parse(item.as_deref()).unwrap() };
+        let command = Command::Resolve { call, resolution, actor: operator(), reason: "asked the receiver".to_owned() };
         process.apply(TENANT, "r_1", command)?.expect("the run waits for a resolution");
         Ok(())
     }
