@@ -65,7 +65,7 @@ pub(crate) enum Then {
     Hold,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct Call {
     phase: Phase,
     attempts: u32,
@@ -77,8 +77,9 @@ struct Call {
     doubt: bool,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 enum Phase {
+    #[default]
     Open,
     RetryAt(u64),
     Held,
@@ -112,6 +113,10 @@ pub(crate) struct Interpreter<'a> {
 impl CallId {
     fn own(step: usize) -> Self {
         Self { step, element: None, fallback: false }
+    }
+
+    fn of(step: usize, element: usize) -> Self {
+        Self { step, element: Some(element), fallback: false }
     }
 
     fn its_fallback(self) -> Self {
@@ -230,7 +235,8 @@ impl<'a> Interpreter<'a> {
 
     fn end(&mut self) -> Option<Move> {
         for (id, call) in &mut self.calls {
-            if let Phase::RetryAt(_) = call.phase {
+            // What the plan says about an unknown effect is for runs that go on.
+            if matches!(call.phase, Phase::RetryAt(_)) || call.doubt && matches!(call.phase, Phase::Ready(..)) {
                 let unknown = call.doubt && lasts(self.plan.steps[id.step].effect);
                 call.phase = Phase::Ready(if unknown { "unknown" } else { "failure" }, call.category(), None);
             }
@@ -250,12 +256,8 @@ impl<'a> Interpreter<'a> {
         for place in 0..self.plan.steps.len() {
             let ids: Vec<CallId> = self.calls.keys().copied().filter(|id| id.step == place).collect();
             for id in ids {
-                match self.calls[&id].phase {
-                    Phase::Ready(..) => return Some(self.settle_call(id)),
-                    Phase::Settled(_, None) if !self.is_final(id) && !self.calls.contains_key(&id.its_fallback()) => {
-                        return Some(self.start(id.its_fallback()));
-                    }
-                    Phase::Open | Phase::RetryAt(_) | Phase::Held | Phase::Settled(..) => {}
+                if let Phase::Ready(..) = self.calls[&id].phase {
+                    return Some(self.settle_call(id));
                 }
             }
             if let Progress::Expanded(items) = &self.progress[place] {
@@ -276,7 +278,7 @@ impl<'a> Interpreter<'a> {
 
     /// The last call for an element, once nothing follows it.
     fn settled_for_good(&self, step: usize, element: usize) -> Option<CallId> {
-        let id = CallId { step, element: Some(element), fallback: false };
+        let id = CallId::of(step, element);
         [id, id.its_fallback()].into_iter().find(|id| match self.calls.get(id).map(|call| &call.phase) {
             Some(Phase::Settled(_, output)) => output.is_some() || self.is_final(*id),
             Some(Phase::Open | Phase::RetryAt(_) | Phase::Held | Phase::Ready(..)) | None => false,
@@ -303,8 +305,11 @@ impl<'a> Interpreter<'a> {
         let Phase::Ready(status, category, output) = call.phase.clone() else { unreachable!("it is ready") };
         let code = call.trouble.as_ref().map(|trouble| trouble.code.clone());
         call.phase = Phase::Settled(category.clone(), output.clone());
-        if id.element.is_none() && (output.is_some() || self.is_final(id)) {
+        let for_good = output.is_some() || self.is_final(id);
+        if for_good && id.element.is_none() {
             self.done(id.step, status, output);
+        } else if for_good {
+            self.may_break(id.step, status);
         }
         self.row(id, status, &category, code.as_deref())
     }
@@ -312,6 +317,11 @@ impl<'a> Interpreter<'a> {
     fn done(&mut self, place: usize, status: &'static str, output: Option<Value>) {
         self.progress[place] = Progress::Done;
         self.scope.done(place, status, output);
+        self.may_break(place, status);
+    }
+
+    /// A failure breaks the run: of a call that nothing follows, of an element, or of a step that could not begin.
+    fn may_break(&mut self, place: usize, status: &str) {
         self.broken |= status == "failure" && self.plan.steps[place].on_error != OnError::Continue;
     }
 
@@ -340,18 +350,27 @@ impl<'a> Interpreter<'a> {
     }
 
     fn begin(&mut self) -> Option<Move> {
-        (0..self.plan.steps.len()).find_map(|place| match &self.progress[place] {
-            Progress::Ahead if self.is_ready(place) => self.begin_step(place),
-            Progress::Expanded(items) => {
-                let is_new =
-                    |element: &usize| !self.calls.keys().any(|id| (id.step, id.element) == (place, Some(*element)));
-                let element = (0..items.len()).find(is_new)?;
-                let most = self.plan.steps[place].foreach.as_ref().and_then(|(_, most)| *most);
-                let free = self.has_room() && most.is_none_or(|most| self.under_way(|id| id.step == place) < most);
-                free.then(|| self.start(CallId { step: place, element: Some(element), fallback: false }))
+        (0..self.plan.steps.len()).find_map(|place| {
+            let mut ids = match &self.progress[place] {
+                Progress::Ahead if self.is_ready(place) => return self.begin_step(place),
+                Progress::Begun => vec![CallId::own(place)],
+                Progress::Expanded(items) => (0..items.len()).map(|element| CallId::of(place, element)).collect(),
+                Progress::Ahead | Progress::Done => return None,
+            };
+            let most = self.plan.steps[place].foreach.as_ref().and_then(|(_, most)| *most);
+            if !self.has_room() || most.is_some_and(|most| self.under_way(|id| id.step == place) >= most) {
+                return None;
             }
-            Progress::Ahead | Progress::Begun | Progress::Done => None,
+            ids.retain(|id| !self.calls.contains_key(id) || self.wants_fallback(*id));
+            let id = *ids.first()?;
+            Some(self.start(if self.calls.contains_key(&id) { id.its_fallback() } else { id }))
         })
+    }
+
+    /// Whether a call has failed and its fallback has not begun.
+    fn wants_fallback(&self, id: CallId) -> bool {
+        let failed = self.calls.get(&id).is_some_and(|call| matches!(call.phase, Phase::Settled(_, None)));
+        failed && !self.is_final(id) && !self.calls.contains_key(&id.its_fallback())
     }
 
     fn is_ready(&self, place: usize) -> bool {
@@ -377,31 +396,35 @@ impl<'a> Interpreter<'a> {
                 },
                 Ok(_) | Err(_) => ("failure", "reference", "when.failed"),
             };
+        if code == "when.failed" && step.foreach.is_none() {
+            return Some(self.fail_untried(own, code));
+        }
         self.done(place, status, None);
         Some(self.row(own, status, category, Some(code)))
     }
 
     /// Intends the first attempt of a call, or settles it when it cannot even be tried.
     fn start(&mut self, id: CallId) -> Move {
+        match self.params(id) {
+            Ok(params) => {
+                if id.element.is_none() {
+                    self.progress[id.step] = Progress::Begun;
+                }
+                self.calls.insert(id, Call { attempts: 1, ..Call::default() });
+                Move::Intend { call: id, attempt: 1, params }
+            }
+            Err(code) => self.fail_untried(id, code),
+        }
+    }
+
+    fn fail_untried(&mut self, id: CallId, code: &str) -> Move {
         if id.element.is_none() {
             self.progress[id.step] = Progress::Begun;
         }
-        let mut call =
-            Call { phase: Phase::Open, attempts: 0, failures: 0, cost_microcents: 0, trouble: None, doubt: false };
-        match self.params(id) {
-            Ok(params) => {
-                call.attempts = 1;
-                self.calls.insert(id, call);
-                Move::Intend { call: id, attempt: 1, params }
-            }
-            Err(code) => {
-                call.trouble =
-                    Some(Trouble { category: "reference".to_owned(), code: code.to_owned(), retryable: false });
-                call.phase = Phase::Ready("failure", "reference".to_owned(), None);
-                self.calls.insert(id, call);
-                self.settle_call(id)
-            }
-        }
+        let trouble = Trouble { category: "reference".to_owned(), code: code.to_owned(), retryable: false };
+        let phase = Phase::Ready("failure", trouble.category.clone(), None);
+        self.calls.insert(id, Call { phase, trouble: Some(trouble), ..Call::default() });
+        self.settle_call(id)
     }
 
     fn params(&self, id: CallId) -> Result<Value, &'static str> {
