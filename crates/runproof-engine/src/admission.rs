@@ -5,7 +5,7 @@ use runproof_proof::event::{
 };
 use runproof_proof::hash::Hash;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::decide::{Command, Context, Decision, Refusal, decide};
 use crate::draft::{Committer, Draft, DraftError, Line, encode};
@@ -32,6 +32,9 @@ pub struct RunRequest {
     pub goal: String,
     /// The plan, if there is one; otherwise the stub planner makes it.
     pub plan: Option<Value>,
+    /// Values of the plan's inputs: an object, or nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inputs: Option<Value>,
     /// The system that asks.
     pub origin_system_id: String,
     /// Who asks.
@@ -49,8 +52,12 @@ pub struct Admitted {
     pub request: RunRequest,
     /// Name and version of the planner.
     pub planner: Versioned,
-    /// The plan, or why there is none.
+    /// The plan, or why there is none. Always of this version: one of the first system is converted.
     pub plan: Result<Value, String>,
+    /// Values of the plan's inputs with their defaults; `None` when it has none.
+    pub inputs: Option<Value>,
+    /// Warnings about the plan. They refuse nothing.
+    pub warnings: Vec<PlanFinding>,
     /// Digest over what the request asks for; an idempotency key is bound to it.
     pub digest: Hash,
 }
@@ -115,18 +122,61 @@ pub struct Opening {
 /// # Errors
 /// Every finding at once; nothing is written.
 pub fn admit(mut request: RunRequest) -> Result<Admitted, Vec<PlanFinding>> {
-    let mut findings = Vec::new();
-    let mut find = |code, path: &str, message: String, hint: &str| {
-        findings.push(PlanFinding { code, path: path.to_owned(), message, hint: hint.to_owned() });
+    let mut findings = who_and_where_from(&request);
+    findings.extend(goal(&request.goal));
+    let mut warnings = Vec::new();
+    let inputs = match judged_plan(&mut request, &mut warnings) {
+        Ok(plan) => {
+            let declared = plan.map(|plan| plan.inputs).unwrap_or_default();
+            plan::inputs::bind(&declared, request.inputs.as_ref())
+        }
+        Err(more) => Err(more),
     };
+    let inputs = match inputs {
+        Ok(inputs) if findings.is_empty() => inputs,
+        Ok(_) => return Err(findings),
+        Err(more) => {
+            findings.extend(more);
+            return Err(findings);
+        }
+    };
+    // Redacted first, so that a request that another process carries out has the same digest.
+    request.goal = redact::redact_text(&request.goal).into_owned();
+    let digest = request_digest(&request, inputs.as_ref());
+    let (planner, plan) = match request.plan.take() {
+        Some(plan) => (planner::STATIC, Ok(plan)),
+        None => (planner::STUB, planner::stub(&request.goal)),
+    };
+    let planner = Versioned { name: planner.0.to_owned(), version: planner.1.to_owned() };
+    Ok(Admitted { request, planner, plan, inputs, warnings, digest })
+}
+
+/// Reads the plan of a request, converted if it is one of the first system.
+fn judged_plan(
+    request: &mut RunRequest,
+    warnings: &mut Vec<PlanFinding>,
+) -> Result<Option<plan::Plan>, Vec<PlanFinding>> {
+    let Some(given) = &request.plan else { return Ok(None) };
+    if plan::legacy::is_legacy(given) {
+        request.plan = Some(plan::legacy::convert(given)?);
+    }
+    let (plan, found) = plan::check(request.plan.as_ref().unwrap_or(&Value::Null));
+    if plan.is_none() {
+        return Err(found);
+    }
+    *warnings = found;
+    Ok(plan)
+}
+
+/// What is wrong with the ids of a request.
+fn who_and_where_from(request: &RunRequest) -> Vec<PlanFinding> {
+    const ID: &str = "1 to 64 of A-Z a-z 0-9 _ . : -";
+    let mut findings = Vec::new();
+    let mut find =
+        |code, path: &str, message: String, hint: &str| findings.push(PlanFinding::error(code, path, message, hint));
     for (name, id) in [("run_id", &request.run_id), ("tenant", &request.tenant), ("agent", &request.agent)] {
         if !is_id(id) {
-            find(
-                "request.id",
-                name,
-                format!("`{}` is not an id", runproof_proof::finding::printable(id)),
-                "1 to 64 of A-Z a-z 0-9 _ . : -",
-            );
+            find("request.id", name, format!("`{}` is not an id", runproof_proof::finding::printable(id)), ID);
         }
     }
     let origin = &request.origin_system_id;
@@ -157,52 +207,42 @@ pub fn admit(mut request: RunRequest) -> Result<Admitted, Vec<PlanFinding>> {
         [("idempotency_key", &request.idempotency_key), ("synthetic_scenario_id", &request.synthetic_scenario_id)]
     {
         if value.as_ref().is_some_and(|value| !is_id(value)) {
-            find("request.id", name, format!("{name} is blank or not an id"), "1 to 64 of A-Z a-z 0-9 _ . : -");
+            find("request.id", name, format!("{name} is blank or not an id"), ID);
         }
     }
-    if request.goal.trim().is_empty() {
-        find("request.goal", "goal", "the goal is blank".to_owned(), "say what the run is for");
+    findings
+}
+
+/// What is wrong with a goal.
+fn goal(goal: &str) -> Vec<PlanFinding> {
+    let mut findings = Vec::new();
+    let mut find = |code, message: String, hint: &str| findings.push(PlanFinding::error(code, "goal", message, hint));
+    if goal.trim().is_empty() {
+        find("request.goal", "the goal is blank".to_owned(), "say what the run is for");
     }
-    if request.goal.chars().count() > MAX_GOAL || request.goal.contains('\0') {
-        find("request.goal", "goal", format!("the goal has more than {MAX_GOAL} characters, or U+0000"), "shorten it");
+    if goal.chars().count() > MAX_GOAL || goal.contains('\0') {
+        find("request.goal", format!("the goal has more than {MAX_GOAL} characters, or U+0000"), "shorten it");
     }
-    for secret in redact::literal_secrets_in_text(&request.goal) {
-        find(
-            "goal.literal_secret",
-            "goal",
-            format!("a literal {}", secret.kind),
-            "use secret://NAME in a plan and set RUNPROOF_SECRET_NAME where the worker runs",
-        );
+    for secret in redact::literal_secrets_in_text(goal) {
+        let hint = "use secret://NAME in a plan and set RUNPROOF_SECRET_NAME where the worker runs";
+        find("goal.literal_secret", format!("a literal {}", secret.kind), hint);
     }
-    if let Some(plan) = &request.plan
-        && let Err(more) = plan::parse(plan)
-    {
-        findings.extend(more);
-    }
-    if !findings.is_empty() {
-        return Err(findings);
-    }
-    // Redacted first, so that a request that another process carries out has the same digest.
-    request.goal = redact::redact_text(&request.goal).into_owned();
-    let digest = request_digest(&request);
-    let (planner, plan) = match request.plan.take() {
-        Some(plan) => (planner::STATIC, Ok(plan)),
-        None => (planner::STUB, planner::stub(&request.goal)),
-    };
-    let planner = Versioned { name: planner.0.to_owned(), version: planner.1.to_owned() };
-    Ok(Admitted { request, planner, plan, digest })
+    findings
 }
 
 /// What an idempotency key is bound to: everything that is asked for, and nothing that differs between two calls.
-fn request_digest(request: &RunRequest) -> Hash {
-    let value = serde_json::json!([
-        request.tenant,
-        request.agent,
-        request.goal,
-        request.plan,
-        request.origin_system_id,
-        request.synthetic_scenario_id
-    ]);
+fn request_digest(request: &RunRequest, inputs: Option<&Value>) -> Hash {
+    let mut value = vec![
+        json!(request.tenant),
+        json!(request.agent),
+        json!(request.goal),
+        json!(request.plan),
+        json!(request.origin_system_id),
+        json!(request.synthetic_scenario_id),
+    ];
+    // Only where there are any: keys of earlier versions stay bound to what they were bound to.
+    value.extend(inputs.cloned());
+    let value = Value::Array(value);
     runproof_proof::hash::tagged(
         "runproof.dev/request/v1",
         &runproof_proof::canonical::to_bytes(&value).unwrap_or_default(),
@@ -262,7 +302,7 @@ fn plan_run(run: &Run, admitted: &Admitted, now: u64, mut seed: [u8; 32]) -> Res
     seed[0] ^= 0xff; // another seed than the event before: salts are never shared between events
     let context = Context { now, seed, facts: &Skills::default() };
     match &admitted.plan {
-        Ok(plan) => crate::decide::plan_only(run, plan, &context),
+        Ok(plan) => crate::decide::plan_only(run, plan, admitted.inputs.as_ref(), &context),
         Err(message) => decide(run, Command::PlannerFailed { message: message.clone() }, &context),
     }
 }

@@ -231,7 +231,7 @@ pub fn decide(run: &Run, command: Command, context: &Context<'_>) -> Result<Deci
             let next = Next::Sleep(draft.at);
             return Ok(decision(draft, next));
         }
-        Command::Plan(plan) => planned(&mut draft, &plan)?,
+        Command::Plan(plan) => planned(&mut draft, &plan, None)?,
         Command::PlannerFailed { message } => {
             let next = advance::seal(&mut draft, EndStatus::Failed, EndReason::PlannerFailed, Some(message))?;
             return Ok(decision(draft, next));
@@ -245,17 +245,17 @@ fn decision(draft: Draft, next: Next) -> Decision {
     Decision { lines: draft.lines, run: draft.run, calls: draft.calls, next }
 }
 
-/// Adds the plan and nothing else: whoever claims the run goes on from there.
+/// Adds the plan with the values of its inputs, and nothing else: whoever claims the run goes on from there.
 ///
 /// # Errors
 /// As [`decide`].
-pub fn plan_only(run: &Run, plan: &Value, context: &Context<'_>) -> Result<Decision, Refusal> {
+pub fn plan_only(run: &Run, plan: &Value, inputs: Option<&Value>, context: &Context<'_>) -> Result<Decision, Refusal> {
     let mut draft = Draft::new(run.clone(), context.now, context.seed);
-    planned(&mut draft, plan)?;
+    planned(&mut draft, plan, inputs)?;
     Ok(decision(draft, Next::Sleep(context.now)))
 }
 
-fn planned(draft: &mut Draft, value: &Value) -> Result<(), Refusal> {
+fn planned(draft: &mut Draft, value: &Value, inputs: Option<&Value>) -> Result<(), Refusal> {
     let plan = plan::parse(value).map_err(|findings| {
         let texts: Vec<String> =
             findings.iter().map(|finding| format!("{} {}", finding.path, finding.message)).collect();
@@ -263,7 +263,10 @@ fn planned(draft: &mut Draft, value: &Value) -> Result<(), Refusal> {
     })?;
     let plan_digest = plan::digest(value).map_err(DraftError::Value)?;
     let step_count = plan.steps.len() as u64;
-    Ok(draft.push(|c| Ok(RunPlanned { inputs: None, plan: c.commit("plan", value)?, plan_digest, step_count }))?)
+    Ok(draft.push(|c| {
+        let inputs = c.commit_some("inputs", inputs)?;
+        Ok(RunPlanned { inputs, plan: c.commit("plan", value)?, plan_digest, step_count })
+    })?)
 }
 
 fn resolve(

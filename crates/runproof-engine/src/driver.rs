@@ -69,11 +69,22 @@ pub enum DriveError {
     NoPlan(String),
 }
 
+/// An attempt to be made.
+struct Takeoff {
+    intended: Intended,
+    /// When it was first made, in microseconds.
+    started: u64,
+    /// It was made before, and its writes came too late.
+    again: bool,
+}
+
 /// A call whose attempt is over, or was found open.
 struct Landed {
     call: CallId,
     outcome: Outcome,
     writes: Vec<Write>,
+    /// How it began, unless another process began it.
+    takeoff: Option<Takeoff>,
 }
 
 /// Attempts that this process has under way.
@@ -97,6 +108,7 @@ impl Driver {
         let mut pending = Pending::default();
         let mut intended: Vec<Intended> = Vec::new();
         let mut flights = Flights::new();
+        let mut landed = None;
         for call in run.open() {
             // Left by a process that ended: what can be known of them is found out beside everything else.
             flights.push(Box::pin(self.recover(run.tenant.clone(), run.id.clone(), Arc::clone(call))));
@@ -109,7 +121,8 @@ impl Driver {
             intended.extend(calls);
             if let Some(pure) = intended.iter().position(|intended| intended.effect == EffectClass::Pure) {
                 // Nothing outside this process can see a pure call: its intent and outcome commit together.
-                let Landed { call, outcome, .. } = self.invoke(intended.remove(pure), run.deadline(), cancel).await;
+                let takeoff = self.takeoff(intended.remove(pure));
+                let Landed { call, outcome, .. } = self.invoke(takeoff, run.deadline(), cancel).await;
                 command = Command::Record(call, outcome);
                 continue;
             }
@@ -117,17 +130,31 @@ impl Driver {
                 return Err(DriveError::NoPlan(run.id));
             }
             let (claim, left) = self.claim_after(&next);
-            self.commit(&stored, &run, &fence, &mut pending, claim).await?;
+            match (self.commit(&stored, &run, &fence, &mut pending, claim).await, landed.take()) {
+                (Err(StoreError::Stale { .. }), Some(takeoff)) => {
+                    // Nothing of it is on record: the attempt is still open, and is made again over what is stored now.
+                    run = stored.clone();
+                    intended.clear();
+                    flights.push(Box::pin(self.invoke(Takeoff { again: true, ..takeoff }, run.deadline(), cancel)));
+                    command = self.wait(&mut flights, &Next::Open(None), &mut pending, &mut landed, cancel).await;
+                    continue;
+                }
+                (committed, _) => committed?,
+            }
             // Certain from here on: the intents are durable. A crash before an outcome is found as an open attempt.
             stored = run.clone();
             if let Some(left) = left {
                 return Ok((run, left));
             }
             for call in intended.drain(..) {
-                flights.push(Box::pin(self.invoke(call, run.deadline(), cancel)));
+                flights.push(Box::pin(self.invoke(self.takeoff(call), run.deadline(), cancel)));
             }
-            command = self.wait(&mut flights, &next, &mut pending, cancel).await;
+            command = self.wait(&mut flights, &next, &mut pending, &mut landed, cancel).await;
         }
+    }
+
+    fn takeoff(&self, intended: Intended) -> Takeoff {
+        Takeoff { intended, started: self.clock.now(), again: false }
     }
 
     /// Waits until an attempt is over, the time of something has come, or somebody wants the run to be cancelled. An
@@ -137,6 +164,7 @@ impl Driver {
         flights: &mut Flights<'_>,
         next: &Next,
         pending: &mut Pending,
+        from: &mut Option<Takeoff>,
         cancel: &dyn CancelSignal,
     ) -> Command {
         let until = match next {
@@ -154,8 +182,9 @@ impl Driver {
             None => flights.next().await,
         };
         match landed {
-            Some(Landed { call, outcome, writes }) => {
+            Some(Landed { call, outcome, writes, takeoff }) => {
                 pending.writes = writes;
+                *from = takeoff;
                 Command::Record(call, outcome)
             }
             None => Command::Advance,

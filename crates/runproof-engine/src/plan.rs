@@ -3,8 +3,18 @@
 //! A plan is honoured or refused as a whole; nothing in it is ignored. What this version cannot do yet is refused as
 //! `plan.unsupported`, with its path.
 
+mod estimate;
+mod graph;
+pub mod inputs;
 mod json;
+pub mod legacy;
 mod parse;
+mod read;
+mod reader;
+mod step;
+mod uses;
+mod warn;
+mod yaml;
 
 use std::collections::BTreeMap;
 
@@ -16,9 +26,15 @@ use serde_json::Value;
 use crate::expression::Expression;
 use crate::reference::{self, Reference};
 
+pub use estimate::{Estimate, estimate};
+pub use graph::levels;
 pub use json::from_json;
-pub use parse::parse;
+pub use parse::{check, parse};
+pub use read::Format;
+pub use warn::check_skills;
 
+/// The JSON Schema of a plan (2020-12). It refuses less than [`parse`]: it knows no graph and no expression.
+pub const JSON_SCHEMA: &str = include_str!("../../../docs/spec/plan.schema.json");
 /// Value of `schema` in a plan.
 pub const SCHEMA: &str = "runproof.plan/v1";
 /// Most steps in a plan.
@@ -159,9 +175,21 @@ words_enum! {
     }
 }
 
-/// One thing that is wrong with a plan.
+words_enum! {
+    /// Whether a finding refuses the plan.
+    Severity {
+        /// The plan is refused.
+        Error = "error",
+        /// The plan is accepted, and may not do what its author thinks.
+        Warning = "warning",
+    }
+}
+
+/// One thing that is wrong with a plan or a request.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct PlanFinding {
+    /// Whether it refuses.
+    pub severity: Severity,
     /// Stable code: `plan.unsupported`, `plan.missing`, …
     pub code: &'static str,
     /// JSON path, such as `$.steps[2].with.url`.
@@ -170,6 +198,28 @@ pub struct PlanFinding {
     pub message: String,
     /// What to do.
     pub hint: String,
+}
+
+impl PlanFinding {
+    /// A finding that refuses.
+    pub fn error(
+        code: &'static str,
+        path: impl Into<String>,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Self {
+        Self { severity: Severity::Error, code, path: path.into(), message: message.into(), hint: hint.into() }
+    }
+
+    /// A finding that only warns.
+    pub fn warning(
+        code: &'static str,
+        path: impl Into<String>,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Self {
+        Self { severity: Severity::Warning, ..Self::error(code, path, message, hint) }
+    }
 }
 
 impl Plan {

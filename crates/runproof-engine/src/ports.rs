@@ -72,7 +72,7 @@ pub struct Append {
     pub lines: Vec<Line>,
     /// Rows that change.
     pub rows: RowChanges,
-    /// Writes of a transactional skill.
+    /// Writes of a transactional skill, in order. There are none without the outcome among the events.
     pub writes: Vec<Write>,
     /// What becomes of the claim.
     pub claim: Claim,
@@ -93,6 +93,12 @@ pub enum StoreError {
     /// Somebody else wrote, or holds the claim: forget the run.
     #[error("run `{0}` was written or claimed by somebody else")]
     Conflict(String),
+    /// A guard failed: nothing was written. Whoever made the write has to read the key again.
+    #[error("key `{key}` was written by somebody else; nothing was written, read it again")]
+    Stale {
+        /// Key of the write.
+        key: String,
+    },
     /// Nothing was written; the same may work later.
     #[error("the store is not available: {0}")]
     Unavailable(String),
@@ -129,6 +135,27 @@ pub trait Journal: Send + Sync {
     /// # Errors
     /// [`StoreError`].
     async fn claim_run(&self, owner: &str, tenant: &str, run_id: &str) -> Result<Option<Claimed>, StoreError>;
+}
+
+/// A value of a tenant's key-value space, as it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// JSON bytes.
+    pub value: Vec<u8>,
+    /// Leaf index of the transition that wrote it: grows with every write, and is never used twice.
+    pub version: u64,
+    /// From this time on it counts as absent, in microseconds; `None`: never. It may still be stored.
+    pub expires_at: Option<u64>,
+}
+
+/// The tenant's key-value space, for reading. A skill writes with [`Write`], guarded by the version that it read.
+#[async_trait]
+pub trait KeyValues: Send + Sync {
+    /// What is stored under a key and durable, expired or not. `None` when the tenant has no such key.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn read(&self, tenant: &str, key: &str) -> Result<Option<Stored>, StoreError>;
 }
 
 /// Told of every write, for progress.

@@ -1,11 +1,14 @@
 //! References in parameter templates: `{{ steps.fetch.output.items[0].id }}`.
 //!
 //! Finds and parses them at admission, and puts values in their place before a step. It does not know where values come
-//! from (the caller looks them up), and it evaluates nothing: no expressions, no filters, no defaults.
+//! from (the caller looks them up). What is no path is an [expression](crate::expression), which is parsed and
+//! evaluated there.
 //!
 //! ```text
-//! reference = "{{" path "}}"
-//! path      = "goal" | "run.id" | "run.tenant" | "run.agent" | step ".output" { member }
+//! reference = "{{" ( path | expression ) "}}"
+//! path      = text | value { member }
+//! text      = "goal" | "run.id" | "run.tenant" | "run.agent" | "item_index" | step ".status"
+//! value     = step ".output" | "outputs." name | "inputs" | "item"
 //! step      = "steps." name | "steps[" string "]"
 //! member    = "." name | "[" integer "]" | "[" string "]"
 //! name      = letters, digits, "_" and "-"
@@ -20,13 +23,20 @@ use std::fmt;
 
 use serde_json::Value;
 
+use crate::expression::ExpressionError;
 use crate::redact::{Walk, shown};
 use parse::{Part, parts};
 
 pub use resolve::resolve;
 
+pub(crate) use parse::is_step_id;
+pub(crate) use resolve::{DeadEnd, follow, json_length, names_secret};
+
 /// Longest path between the braces, in characters.
 const MAX_REFERENCE: usize = 512;
+
+/// Longest reference or expression that an error shows, in characters: all of it.
+const MAX_SHOWN: usize = 1024;
 
 /// Largest result of [`resolve()`], in bytes of JSON text.
 pub const MAX_RESOLVED: usize = 1024 * 1024;
@@ -107,14 +117,20 @@ pub enum ReferenceFault {
         characters: usize,
     },
     /// Does not begin with anything that can be referred to.
-    #[error("it must begin with `steps.<id>.output`, `goal`, `run.id`, `run.tenant` or `run.agent`")]
+    #[error(
+        "it must begin with `steps.<id>.output`, `steps.<id>.status`, `outputs.<key>`, `inputs`, `item`, `item_index`, \
+         `goal`, `run.id`, `run.tenant` or `run.agent`"
+    )]
     UnknownRoot,
     /// The step id is missing or cannot be one.
     #[error("the step id must be letters, digits, `_` or `-`, at most 64; write others as `steps[\"a.b\"]`")]
     BadStepId,
-    /// A step is named and not its output.
-    #[error("`.output` must follow the step id")]
+    /// A step is named and neither its output nor its status.
+    #[error("`.output` or `.status` must follow the step id")]
     NotOutput,
+    /// `outputs` without a key.
+    #[error("the `output_key` of a step must follow `outputs.`")]
+    NoKey,
     /// `.` is not followed by a name.
     #[error("a name of letters, digits, `_` or `-` must follow `.`; write others as `[\"any name\"]`")]
     BadName,
@@ -127,6 +143,9 @@ pub enum ReferenceFault {
         /// What follows, redacted and cut.
         rest: String,
     },
+    /// It is written as an expression and is none.
+    #[error(transparent)]
+    Expression(#[from] ExpressionError),
 }
 
 /// A reference that has no usable value. `reference` is its text, `path` the JSON path of the string that holds it.
@@ -217,7 +236,8 @@ pub enum Available {
     Scalar(&'static str),
 }
 
-/// All references in `value`, each with the JSON path of the string that holds it, in document order.
+/// All references in `value`, each with the JSON path of the string that holds it, in document order; those inside an
+/// expression too.
 ///
 /// # Errors
 /// [`ReferenceError`] for the first one that cannot be read.
@@ -233,16 +253,45 @@ pub fn references(value: &Value) -> Result<Vec<(String, Reference)>, ReferenceEr
         }
         let path = walk.path(&place);
         for part in parts(text, &path)? {
-            if let Part::Reference(reference) = part {
-                found.push((path.clone(), reference));
+            match part {
+                Part::Text(_) => {}
+                Part::Reference(reference) => found.push((path.clone(), reference)),
+                Part::Expression(expression) => {
+                    found.extend(expression.references().iter().map(|reference| (path.clone(), reference.clone())));
+                }
             }
         }
     }
     Ok(found)
 }
 
+impl Reference {
+    /// A reference that nobody has written in this form, with the text that says the same.
+    pub(crate) fn new(root: Root, path: Vec<Segment>) -> Self {
+        let mut text = root.to_string();
+        for segment in &path {
+            match segment {
+                Segment::Name(name) if parse::is_name(name) => text.extend([".", name]),
+                Segment::Name(name) => text.push_str(&format!("[{}]", Value::from(name.as_str()))),
+                Segment::Index(index) => text.push_str(&format!("[{index}]")),
+            }
+        }
+        Self { root, path, text }
+    }
+}
+
+impl Root {
+    /// Whether a path can lead into it: it can be an object or a list.
+    pub(crate) fn has_members(&self) -> bool {
+        match self {
+            Self::Step(_) | Self::Output(_) | Self::Inputs | Self::Item => true,
+            Self::StepStatus(_) | Self::ItemIndex | Self::Goal | Self::RunId | Self::Tenant | Self::Agent => false,
+        }
+    }
+}
+
 impl Available {
-    fn of(value: &Value) -> Self {
+    pub(crate) fn of(value: &Value) -> Self {
         match value {
             Value::Object(members) => {
                 let names: Vec<String> =

@@ -234,6 +234,12 @@ impl Run {
         self.active.iter().filter(|call| call.is_open())
     }
 
+    /// The output of a step, once it has one that is shown.
+    pub fn output(&self, step_id: &str) -> Option<&Value> {
+        let index = self.plan.as_ref()?.steps.iter().position(|step| step.id == step_id)?;
+        self.progress.get(&u32::try_from(index).ok()?)?.output.as_deref()
+    }
+
     /// The call of that name that is held for a person.
     pub fn held(&self, id: &CallId) -> Option<&ActiveCall> {
         self.active.iter().map(Arc::as_ref).find(|call| call.is_held() && call.is(&id.step_id, id.item))

@@ -194,14 +194,53 @@ pub enum Write {
     Put {
         /// Key, unique in the tenant.
         key: String,
-        /// Canonical JSON bytes.
+        /// JSON bytes.
         value: Vec<u8>,
+        /// From this time on the key counts as absent, in microseconds; `None`: never.
+        expires_at: Option<u64>,
+        /// What must be true of the key.
+        guard: Guard,
     },
-    /// Remove a key.
+    /// Remove a key. One that is not there stays so.
     Delete {
         /// Key, unique in the tenant.
         key: String,
+        /// What must be true of the key.
+        guard: Guard,
     },
+    /// Remove keys of the tenant that have expired: the longest expired first, at most [`Write::MOST_EXPIRED`].
+    DeleteExpired {
+        /// Time up to which a key has expired, in microseconds.
+        until: u64,
+    },
+}
+
+impl Write {
+    /// Most keys that one [`Write::DeleteExpired`] removes: more than a skill writes, so that expired keys become fewer.
+    pub const MOST_EXPIRED: u64 = 16;
+}
+
+/// What a write takes for granted about its key. The commit checks it: when it is not so, nothing of the append is
+/// written ([`crate::ports::StoreError::Stale`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guard {
+    /// Nothing.
+    Any,
+    /// No such key is stored, not even one that has expired.
+    Absent,
+    /// The key is as it was read, with this version, expired or not.
+    Version(u64),
+}
+
+impl Guard {
+    /// Whether it is so, when the key is stored with this version (`None`: is not stored).
+    pub fn holds(self, stored: Option<u64>) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Absent => stored.is_none(),
+            Self::Version(version) => stored == Some(version),
+        }
+    }
 }
 
 /// What a probe found out about an earlier attempt whose outcome is not on record.

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
@@ -151,6 +151,8 @@ pub(crate) fn operator() -> Actor {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Answer {
     Done(Value),
+    /// Done, after so many milliseconds.
+    After(u64, Value),
     Writes(Value, Vec<Write>),
     Failed {
         retryable: bool,
@@ -179,6 +181,7 @@ pub(crate) struct Scripted {
     answers: Mutex<VecDeque<Answer>>,
     probes: Mutex<VecDeque<Option<Probe>>>,
     cancel: Arc<Cancel>,
+    pub(crate) clock: OnceLock<Arc<FakeClock>>,
     pub(crate) seen: Mutex<Vec<Seen>>,
 }
 
@@ -216,6 +219,7 @@ impl Scripted {
             answers: Mutex::new(answers.into()),
             probes: Mutex::new(VecDeque::new()),
             cancel: Arc::clone(cancel),
+            clock: OnceLock::new(),
             seen: Mutex::new(Vec::new()),
         })
     }
@@ -254,6 +258,10 @@ impl Skill for Scripted {
         let mut cost_microcents = 250;
         let (result, writes) = match next(&self.answers).unwrap_or(Answer::Done(Value::Null)) {
             Answer::Done(output) => (AttemptResult::Done { output }, Vec::new()),
+            Answer::After(ms, output) => {
+                self.clock.get().expect("the story has a clock").sleep(ms * 1000).await;
+                (AttemptResult::Done { output }, Vec::new())
+            }
             Answer::Writes(output, writes) => (AttemptResult::Done { output }, writes),
             Answer::Failed { retryable, retry_after_ms } => {
                 let mut failure = failure("test.server", ErrorCategory::Server, retryable);

@@ -4,8 +4,14 @@
 
 mod book;
 mod doubles;
+mod expression;
 mod fold;
 mod plans;
+mod plans_graph;
+mod plans_inputs;
+mod plans_legacy;
+mod plans_schema;
+mod plans_yaml;
 mod redact;
 mod reference;
 mod scenarios;

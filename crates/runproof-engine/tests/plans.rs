@@ -6,19 +6,19 @@ use serde_json::{Value, json};
 
 use crate::doubles::operator;
 
-fn plan(steps: Value) -> Value {
+pub(crate) fn plan(steps: Value) -> Value {
     json!({"schema": "runproof.plan/v1", "steps": steps})
 }
 
-fn told(findings: &[PlanFinding]) -> Vec<String> {
+pub(crate) fn told(findings: &[PlanFinding]) -> Vec<String> {
     findings.iter().map(|finding| format!("{} {}", finding.code, finding.path)).collect()
 }
 
 /// The findings about a plan, as `code path`.
-fn check(value: &Value, expected: &[&str]) {
+pub(crate) fn check(value: &Value, expected: &[&str]) {
     let findings = plan::parse(value).err().unwrap_or_default();
     assert_eq!(told(&findings), expected, "{value}");
-    assert!(findings.iter().all(|finding| !finding.message.is_empty()));
+    assert!(findings.iter().all(|finding| !finding.message.is_empty() && !finding.hint.is_empty()), "{findings:?}");
 }
 
 #[test]
@@ -32,25 +32,12 @@ fn a_plan_that_says_nothing_but_steps_gets_the_documented_defaults() {
 
 #[test]
 fn every_field_of_a_later_version_is_refused_by_name_and_path() {
-    for field in ["inputs", "outputs", "timeout_ms", "budget", "context", "default_retry_policy", "default_on_error"] {
+    for field in ["outputs", "budget", "context", "default_retry_policy", "default_on_error"] {
         let mut value = plan(json!([{"id": "a", "skill": "look"}]));
         value[field] = json!({});
         check(&value, &[&format!("plan.unsupported $.{field}")]);
     }
-    let later = [
-        "needs",
-        "depends_on",
-        "when",
-        "condition",
-        "foreach",
-        "repeat",
-        "output_key",
-        "approval",
-        "budget",
-        "compensate",
-        "output_schema",
-    ];
-    for field in later {
+    for field in ["depends_on", "condition", "repeat", "approval", "budget", "compensate", "output_schema"] {
         let mut step = json!({"id": "b", "skill": "look"});
         step[field] = json!(["a"]);
         check(&plan(json!([{"id": "a", "skill": "look"}, step])), &[&format!("plan.unsupported $.steps[1].{field}")]);
@@ -98,8 +85,7 @@ fn all_findings_about_a_plan_come_at_once() {
             "plan.value $.steps[3].fallback",
             "plan.duplicate_id $.steps[4].id",
             "plan.reference $.steps[4].with.x[0]",
-            "plan.unsupported $.steps[5].needs",
-            "plan.reference $.steps[5].with",
+            "plan.reference $.steps[5].with.broken",
             "plan.type $.steps[6]",
         ],
     );
@@ -108,7 +94,7 @@ fn all_findings_about_a_plan_come_at_once() {
 #[test]
 fn what_is_not_a_plan_at_all_is_refused() {
     check(&json!([]), &["plan.type $"]);
-    check(&json!({"schema": "runproof.plan/v1"}), &["plan.type $.steps"]);
+    check(&json!({"schema": "runproof.plan/v1"}), &["plan.missing $.steps"]);
     check(&json!({"schema": "runproof.plan/v1", "steps": {}}), &["plan.type $.steps"]);
     check(&plan(json!([])), &["plan.no_steps $.steps"]);
     check(&json!({"schema": "runproof.plan/v2", "steps": [{"id": "a", "skill": "b"}]}), &["plan.schema $.schema"]);
@@ -142,13 +128,14 @@ fn a_step_can_refer_only_to_steps_before_it() {
     check(&value, &["plan.reference $.steps[0].with.self", "plan.reference $.steps[1].fallback.with.later"]);
 }
 
-fn request() -> RunRequest {
+pub(crate) fn request() -> RunRequest {
     RunRequest {
         run_id: "r_1".to_owned(),
         tenant: "t_1".to_owned(),
         agent: "a_1".to_owned(),
         goal: "look around".to_owned(),
         plan: None,
+        inputs: None,
         origin_system_id: "tests".to_owned(),
         actor: operator(),
         synthetic_scenario_id: None,
@@ -156,7 +143,7 @@ fn request() -> RunRequest {
     }
 }
 
-fn refused(change: impl FnOnce(&mut RunRequest)) -> Vec<String> {
+pub(crate) fn refused(change: impl FnOnce(&mut RunRequest)) -> Vec<String> {
     let mut asked = request();
     change(&mut asked);
     told(&admit(asked).err().unwrap_or_default())

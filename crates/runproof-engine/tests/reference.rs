@@ -37,8 +37,12 @@ fn outputs() -> BTreeMap<&'static str, Value> {
 fn resolved(template: &Value) -> Result<Value, ResolveError> {
     let outputs = outputs();
     resolve(template, &|root| match root {
-        Root::StepStatus(_) | Root::Output(_) | Root::Inputs | Root::Item | Root::ItemIndex => None,
         Root::Step(id) => outputs.get(id.as_str()).map(Cow::Borrowed),
+        Root::StepStatus(id) => outputs.contains_key(id.as_str()).then(|| Cow::Owned(json!("success"))),
+        Root::Output(key) => (key == "prices").then(|| Cow::Owned(json!({ "lamp": 1990 }))),
+        Root::Inputs => Some(Cow::Owned(json!({ "n": 2, "it's": { "x": [1] } }))),
+        Root::Item => Some(Cow::Owned(json!({ "id": 8 }))),
+        Root::ItemIndex => Some(Cow::Owned(json!(1))),
         Root::Goal => Some(Cow::Owned(json!("sell \"it\""))),
         Root::RunId => Some(Cow::Owned(json!("r_1"))),
         Root::Tenant => Some(Cow::Owned(json!("acme"))),
@@ -78,6 +82,110 @@ fn a_scalar_inside_a_longer_string_is_written_as_text() {
     check(json!("{{ steps.fetch.output.two }}{{ steps.fetch.output.big }}"), json!("29007199254740993"));
     check(json!(" {{ run.tenant }}"), json!(" acme"));
     check(json!("é{{ goal }}é"), json!("ésell \"it\"é"));
+}
+
+#[test]
+fn statuses_outputs_inputs_and_items_are_named_alike() {
+    check(json!("{{ steps.fetch.status }}"), json!("success"));
+    check(json!("{{ steps[\"a.b:c\"].status }}!"), json!("success!"));
+    check(json!("{{ outputs.prices }}"), json!({ "lamp": 1990 }));
+    check(json!("{{ outputs[\"prices\"].lamp }}"), json!(1990));
+    check(json!("{{ inputs.n }}"), json!(2));
+    check(json!("{{ inputs[\"it's\"].x[-1] }}"), json!(1));
+    check(json!("{{ item }}"), json!({ "id": 8 }));
+    check(json!("{{ item.id }}-{{ item_index }}"), json!("8-1"));
+    check_refused(
+        json!("{{ outputs.stock }}"),
+        "`{{ outputs.stock }}` at `$` has no value: nothing is known of `outputs.stock`",
+    );
+}
+
+#[test]
+fn what_is_no_path_is_an_expression() {
+    check(json!("{{ item_index + 1 }}"), json!(2));
+    check(json!("{{ item_index-1 }}"), json!(0));
+    check(json!("{{ steps.fetch.output.items[item_index].id == item.id }}"), json!(true));
+    check(json!("{{ steps.fetch.output.items[item_index] }}"), json!({ "id": 8 }));
+    check(json!("{{ steps.fetch.output.items.map(i, i.id) }}"), json!([7, 8, 9]));
+    check(json!("{{ size(goal) > 3 ? 'long' : 'short' }}: {{ inputs.n * 2 }} {{ !true }}"), json!("long: 4 false"));
+    check(json!("{{ item.id in [7, 8] }}"), json!(true));
+    check(json!("{{ [item.id, 'a'] }}"), json!([8, "a"]));
+    check(json!("{{ -item_index }}"), json!(-1));
+    let long = format!("{{{{ {}1 }}}}", "1 + ".repeat(40) + &" ".repeat(500));
+    check(json!(long), json!(41));
+}
+
+#[test]
+fn braces_and_quotes_inside_an_expression_do_not_close_it() {
+    check(json!("{{ {'a': {'b': 1}} }}"), json!({ "a": { "b": 1 } }));
+    check(json!("{{{'a': {'b': item.id}}}}"), json!({ "a": { "b": 8 } }));
+    check(json!("{{ {'}}': '\\'}}'} }}"), json!({ "}}": "'}}" }));
+    check(json!("{{ 'it' + \"'s }}\" }} {{ goal }}"), json!("it's }} sell \"it\""));
+}
+
+#[test]
+fn the_result_of_an_expression_is_held_to_the_rules_of_a_value() {
+    check_refused(
+        json!({ "url": "x{{ [item] + [] }}" }),
+        "`{{ [item] + [] }}` at `$.url` is a list and cannot stand inside a longer string",
+    );
+    check_refused(
+        json!(["{{ steps.hidden.output.mail + '' }}"]),
+        "`{{ steps.hidden.output.mail }}` at `$[0]` was redacted: a secret cannot travel through an output, use \
+         `secret://`",
+    );
+    check_refused(
+        json!("{{ item.x + 1 }}"),
+        "`item.x + 1` at `$` has no value: there is no `x` in `item.x`, only `id`",
+    );
+    for template in ["{{ 'secret:' + '//DB' }}", "secret:{{ '/' + '/DB' }}", "secret://API{{ '_' + 'ROOT' }}"] {
+        match resolved(&json!(template)) {
+            Err(ResolveError::NamesSecret { path, .. }) => assert_eq!(path, "$", "{template}"),
+            other => panic!("{template}: {other:?}"),
+        }
+    }
+    let half = "{{ [steps.large.output.half].map(x, x) }}";
+    assert!(matches!(resolved(&json!(half)), Err(ResolveError::Expression { .. })));
+    let list = format!("{{{{ [{}] }}}}", vec!["goal"; 100].join(","));
+    let path = "$[748]".to_owned();
+    assert_eq!(resolved(&json!(vec![list; 2000])), Err(ResolveError::TooLarge { path }));
+}
+
+#[test]
+fn the_expressions_of_a_template_share_their_work() {
+    let template = "{{ inputs.many.filter(x, x in inputs.many).size() }}";
+    let with_many = |template: &Value| {
+        let inputs = json!({ "many": (0..1000).collect::<Vec<i32>>() });
+        resolve(template, &|root| (*root == Root::Inputs).then_some(Cow::Borrowed(&inputs)))
+    };
+    assert_eq!(with_many(&json!([template, template])), Ok(json!([1000, 1000])));
+    match with_many(&json!(vec![template; 100])) {
+        Err(ResolveError::Expression { path, problem, .. }) => {
+            assert_eq!((path.as_str(), problem.as_str()), ("$[3]", "it is too much work"));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_text_that_is_neither_path_nor_expression_is_judged_as_what_it_looks_like() {
+    const NAMES: &str = "a value begins with `steps`, `outputs`, `inputs`, `item`, `item_index`, `goal` or `run`";
+    for (inner, fault) in [
+        ("inputs.x +", "syntax error at 1:11: mismatched input end".to_owned()),
+        ("step.a.output == 1", format!("there is no `step`; {NAMES}")),
+        ("steps.a.output.x > 1 && y", format!("there is no `y`; {NAMES}")),
+        ("'a' in x", format!("there is no `x`; {NAMES}")),
+        ("goal == 'a", "`{{` is never closed; write `\\{{` for two braces".to_owned()),
+        ("outputs", "the `output_key` of a step must follow `outputs.`".to_owned()),
+        ("outputs[0]", "the `output_key` of a step must follow `outputs.`".to_owned()),
+        ("item_index.x", "unexpected `.x`".to_owned()),
+        ("steps.a.status.x", "unexpected `.x`".to_owned()),
+        ("steps.a-b.outputs", "`.output` or `.status` must follow the step id".to_owned()),
+        ("inputs.words[x]", "`[…]` must hold an integer or a JSON string".to_owned()),
+    ] {
+        let template = format!("{{{{ {inner} }}}}");
+        check_unreadable(&template, &template, &fault);
+    }
 }
 
 #[test]
@@ -211,11 +319,12 @@ fn check_unreadable(text: &str, found: &str, fault: &str) {
 
 #[test]
 fn an_unreadable_reference_is_an_error_that_names_its_place() {
-    const ROOT: &str = "it must begin with `steps.<id>.output`, `goal`, `run.id`, `run.tenant` or `run.agent`";
+    const ROOT: &str = "it must begin with `steps.<id>.output`, `steps.<id>.status`, `outputs.<key>`, `inputs`, `item`, \
+                        `item_index`, `goal`, `run.id`, `run.tenant` or `run.agent`";
     const STEP: &str = "the step id must be letters, digits, `_` or `-`, at most 64; write others as `steps[\"a.b\"]`";
     const NAME: &str = "a name of letters, digits, `_` or `-` must follow `.`; write others as `[\"any name\"]`";
     const INDEX: &str = "`[…]` must hold an integer or a JSON string";
-    const OUTPUT: &str = "`.output` must follow the step id";
+    const OUTPUT: &str = "`.output` or `.status` must follow the step id";
     for (inner, fault) in [
         ("", "it is empty"),
         ("  ", "it is empty"),
@@ -285,9 +394,17 @@ fn an_error_never_shows_a_secret() {
 fn references_are_listed_with_their_places() {
     let value = json!({
         "with": { "url": "{{ goal }}/{{ steps.a-1.output }}", "n": 1 },
+        "all": "{{ outputs.b.c }} {{ size(steps.a.output.d) > inputs.n }}",
         "items": ["no", { "{{ x": "{{ steps[\"a.b\"].output.c[-1][\"d e\"] }}" }, "\\{{ y }}"],
     });
+    let named = |root, name: &str, text: &str| {
+        let path = vec![Segment::Name(name.to_owned())];
+        ("$.all".to_owned(), Reference { root, path, text: text.to_owned() })
+    };
     let expected = [
+        named(Root::Output("b".to_owned()), "c", "outputs.b.c"),
+        named(Root::Step("a".to_owned()), "d", "steps.a.output.d"),
+        named(Root::Inputs, "n", "inputs.n"),
         (
             "$.items[1][\"{{ x\"]".to_owned(),
             Reference {
@@ -336,6 +453,10 @@ fn value() -> impl Strategy<Value = Value> {
         "items",
         "{{ goal }}",
         "{{ steps.fetch.output.items[0].id }}",
+        "{{ inputs.n + 1 }}",
+        " == ",
+        "'",
+        "item",
         "secret://",
         "é",
         "$",

@@ -2,8 +2,10 @@
 //!
 //! ```text
 //! skill NAME EFFECT: ANSWER | ANSWER …   what it does when it is called; the last answer is repeated
+//!                                        (`after MS JSON`: done, but later)
 //! probe NAME: done | not_done | unknown | hang
 //! step ID SKILL {…}                      a step, with further members of its JSON
+//! plan {…}                               further members of the plan
 //! secret NAME VALUE                      a secret that the worker has
 //! ---
 //! drive                                  claim it if it is due, and drive it until it ends or waits for somebody
@@ -24,13 +26,13 @@ use runproof_engine::decide::{Command, Context, Decision, decide};
 use runproof_engine::driver::{DriveError, Driver, Left};
 use runproof_engine::ports::{Append, Blind, Claim, Claimed, Clock as _, Entropy as _, Journal as _};
 use runproof_engine::run::{CallId, Run, WaitReason};
-use runproof_engine::skill::{EffectClass, Probe, Skills, Write};
+use runproof_engine::skill::{EffectClass, Guard, Probe, Skills, Write};
 use runproof_engine::{projection, replay};
 use runproof_proof::event::{Body, Event, Resolution};
 use runproof_proof::finding::{Code, Verdict};
 use runproof_proof::trust::Trust;
 use runproof_proof::verify::examine;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::book::Book;
 use crate::doubles::{Answer, Cancel, FakeClock, START, Scripted, Seeds, Vault, block_on, operator};
@@ -47,7 +49,7 @@ struct Story {
 }
 
 /// Plays a story and compares what it told with what was expected, line by line, without indentation.
-fn check(script: &str, expected: &str) -> Ended {
+pub(crate) fn check(script: &str, expected: &str) -> Ended {
     let lines = |text: &str| text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n");
     let story = play(script);
     let (told, expected) = (lines(&story.out), lines(expected));
@@ -57,9 +59,9 @@ fn check(script: &str, expected: &str) -> Ended {
 }
 
 /// What is left when a story is over.
-struct Ended {
-    run: Run,
-    skills: BTreeMap<String, Arc<Scripted>>,
+pub(crate) struct Ended {
+    pub(crate) run: Run,
+    pub(crate) skills: BTreeMap<String, Arc<Scripted>>,
     book: Arc<Book>,
 }
 
@@ -88,7 +90,7 @@ fn play(script: &str) -> Story {
     let (setting, acts) = script.split_once("---").expect("a story has a setting and acts");
     let cancel = Arc::new(Cancel::default());
     let mut skills: BTreeMap<String, Arc<Scripted>> = BTreeMap::new();
-    let (mut steps, mut secrets) = (Vec::new(), BTreeMap::new());
+    let (mut steps, mut secrets, mut plan) = (Vec::new(), BTreeMap::new(), json!({"schema": "runproof.plan/v1"}));
     for line in setting.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let (word, rest) = line.split_once(' ').unwrap();
         match word {
@@ -104,6 +106,7 @@ fn play(script: &str) -> Story {
                 skills[name].probes(probes.split(" | ").map(probe).collect());
             }
             "step" => steps.push(step(rest)),
+            "plan" => plan.as_object_mut().unwrap().extend(serde_json::from_str::<Map<_, _>>(rest).unwrap()),
             "secret" => {
                 let (name, value) = rest.split_once(' ').unwrap();
                 secrets.insert(name.to_owned(), value.to_owned());
@@ -111,7 +114,8 @@ fn play(script: &str) -> Story {
             other => panic!("no such setting: {other}"),
         }
     }
-    let mut story = begin(json!({"schema": "runproof.plan/v1", "steps": steps}), skills, Vault(secrets), cancel);
+    plan["steps"] = Value::Array(steps);
+    let mut story = begin(plan, skills, Vault(secrets), cancel);
     for act in acts.lines().map(str::trim).filter(|line| !line.is_empty()) {
         story.act(act);
     }
@@ -123,7 +127,14 @@ fn answer(text: &str) -> Answer {
     let json = || if rest.is_empty() { Value::Null } else { serde_json::from_str(rest).unwrap() };
     match word {
         "done" => Answer::Done(json()),
-        "writes" => Answer::Writes(json(), vec![Write::Put { key: "k".to_owned(), value: b"1".to_vec() }]),
+        "after" => {
+            let (ms, json) = rest.split_once(' ').unwrap_or((rest, "null"));
+            Answer::After(ms.parse().unwrap(), serde_json::from_str(json).unwrap())
+        }
+        "writes" => Answer::Writes(
+            json(),
+            vec![Write::Put { key: "k".to_owned(), value: b"1".to_vec(), expires_at: None, guard: Guard::Any }],
+        ),
         "failed" => Answer::Failed { retryable: false, retry_after_ms: None },
         "busy" => Answer::Failed { retryable: true, retry_after_ms: rest.parse().ok() },
         "says" => Answer::Says(rest.replace("\\0", "\0")),
@@ -161,6 +172,7 @@ fn request(plan: Option<Value>) -> RunRequest {
         agent: "a_1".to_owned(),
         goal: "tell a story".to_owned(),
         plan,
+        inputs: None,
         origin_system_id: "tests".to_owned(),
         actor: operator(),
         synthetic_scenario_id: None,
@@ -175,6 +187,7 @@ fn begin(plan: Value, skills: BTreeMap<String, Arc<Scripted>>, vault: Vault, can
     let book = Arc::new(Book::new(&opening.run, opening.lines));
     let mut registry = Skills::default();
     for skill in skills.values() {
+        skill.clock.set(Arc::clone(&clock)).ok();
         registry.register(Arc::clone(skill) as _).unwrap();
     }
     let driver = Driver {
@@ -342,6 +355,7 @@ fn told(body: &Body) -> String {
                 body.category
             )
         }
+        Body::StepExpanded(body) => format!("expanded {} to {}", body.step_id, body.count),
         Body::RunSealed(body) => format!("sealed {} {}", body.status, body.reason),
         other => other.kind().to_owned(),
     }

@@ -3,3 +3,4 @@
 pub(crate) mod fail_trigger;
 pub(crate) mod http_call;
 pub(crate) mod json_transform;
+pub(crate) mod kv_store;

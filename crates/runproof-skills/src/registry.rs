@@ -2,9 +2,13 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
+use runproof_engine::ports::{Clock, KeyValues, StoreError, Stored};
 use runproof_engine::skill::{DuplicateSkill, Skills};
 
-use crate::builtin::{fail_trigger::FailTrigger, http_call::HttpCall, json_transform::JsonTransform};
+use crate::builtin::{
+    fail_trigger::FailTrigger, http_call::HttpCall, json_transform::JsonTransform, kv_store::KvStore,
+};
 use crate::egress::Egress;
 use crate::transport::Transport;
 
@@ -15,6 +19,25 @@ pub struct Options {
     pub egress: Egress,
     /// Whether `__fail_trigger__` is registered. For tests of runproof and of deployments, never for customers' runs.
     pub test_skills: bool,
+}
+
+/// What skills of a process read of it. They write nothing: writes are part of their answers.
+#[derive(Clone)]
+pub struct Ports {
+    /// Key-value space of the store.
+    pub key_values: Arc<dyn KeyValues>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Key-value space of a process that calls no skill and only lists them.
+pub struct NoKeyValues;
+
+#[async_trait]
+impl KeyValues for NoKeyValues {
+    async fn read(&self, _tenant: &str, _key: &str) -> Result<Option<Stored>, StoreError> {
+        Err(StoreError::Unavailable("this process has opened no store".to_owned()))
+    }
 }
 
 /// Why the skills could not be set up.
@@ -33,11 +56,12 @@ pub enum SetupError {
 /// # Errors
 /// [`SetupError`] when TLS cannot be set up. A machine without certificate roots is not an error here: plans that use
 /// no `https` URL run, and an `https` call answers `http.tls_failed`.
-pub fn builtin(options: &Options) -> Result<Skills, SetupError> {
+pub fn builtin(options: &Options, ports: &Ports) -> Result<Skills, SetupError> {
     let transport = Transport::new(options.egress.clone())?;
     let mut skills = Skills::default();
     skills.register(Arc::new(HttpCall::new(transport)))?;
     skills.register(Arc::new(JsonTransform::new()))?;
+    skills.register(Arc::new(KvStore::new(Arc::clone(&ports.key_values), Arc::clone(&ports.clock))))?;
     if options.test_skills {
         skills.register(Arc::new(FailTrigger::new()))?;
     }

@@ -1,21 +1,53 @@
 //! Builds skills and authorised calls, and writes an attempt as one line to compare with.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use runproof_engine::gate::{BUILTIN_POLICY_SET, Verdict, judge};
+use runproof_engine::ports::{BoxFuture, Clock};
 use runproof_engine::skill::{Attempt, AttemptResult, Call, Dispatch, Failure, Skill};
 use runproof_skills::egress::Egress;
-use runproof_skills::registry::{Options, builtin};
+use runproof_skills::registry::{NoKeyValues, Options, Ports, builtin};
 use serde_json::Value;
 
 /// The idempotency key of every call here.
 pub(crate) const KEY: &str = "MZXW6YTBOI";
 
+/// A clock that stands still until somebody sets it.
+#[derive(Default)]
+pub(crate) struct StillClock(AtomicU64);
+
+impl StillClock {
+    pub(crate) fn set(&self, at: u64) {
+        self.0.store(at, Ordering::SeqCst);
+    }
+}
+
+impl Clock for StillClock {
+    fn now(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    fn sleep(&self, _microseconds: u64) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::pending())
+    }
+}
+
+/// Ports of a process without a store.
+pub(crate) fn no_ports() -> Ports {
+    Ports { key_values: Arc::new(NoKeyValues), clock: Arc::new(StillClock::default()) }
+}
+
 /// A skill of a process whose allow-list is `egress`, test skills included.
 pub(crate) fn skill(name: &str, egress: &str) -> Arc<dyn Skill> {
     let egress = Egress::parse(egress).expect("an allow-list");
-    let skills = builtin(&Options { egress, test_skills: true }).expect("skills");
+    registered(name, &Options { egress, test_skills: true }, &no_ports())
+}
+
+/// A skill of a process with these ports.
+pub(crate) fn registered(name: &str, options: &Options, ports: &Ports) -> Arc<dyn Skill> {
+    let skills = builtin(options, ports).expect("skills");
     Arc::clone(skills.get(name).expect("a registered skill"))
 }
 

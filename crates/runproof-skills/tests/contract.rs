@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jsonschema::Validator;
-use runproof_engine::skill::{Attempt, AttemptResult, CostModel, Failure, Manifest, Skill};
+use runproof_engine::skill::{Attempt, AttemptResult, CostModel, EffectClass, Failure, Manifest, Skill};
 use serde_json::{Value, json};
 
 use crate::calls::dispatch;
@@ -46,6 +46,8 @@ pub(crate) async fn contract(skill: &Arc<dyn Skill>, cases: &[Case]) {
         }
         let attempt = skill.invoke(&dispatch(manifest.name, case.params.clone())).await;
         check_attempt(manifest, &output, case, &attempt);
+        let writes = attempt.writes.is_empty() || skill.effect(&case.params) == EffectClass::Transactional;
+        assert!(writes, "only a transactional call writes: {}", case.params);
     }
 }
 

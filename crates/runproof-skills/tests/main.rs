@@ -11,6 +11,7 @@ mod http_redirects;
 mod http_statuses;
 mod http_transport;
 mod json_transform;
+mod kv_store;
 mod path;
 mod registry;
 mod server;

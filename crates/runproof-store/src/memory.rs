@@ -10,10 +10,10 @@ use async_trait::async_trait;
 use runproof_engine::admission::{self, Admitted, StreamHead, engine};
 use runproof_engine::audit::RawRow;
 use runproof_engine::draft::{Committer, Line};
-use runproof_engine::ports::{Append, Claim, Claimed, Fence, Journal, StoreError};
+use runproof_engine::ports::{Append, Claim, Claimed, Fence, Journal, KeyValues, StoreError, Stored};
 use runproof_engine::projection::{self, Cell, Row, RowChanges, rfc3339};
 use runproof_engine::run::Run;
-use runproof_engine::skill::Write;
+use runproof_engine::skill::{Guard, Write};
 use runproof_proof::checkpoint::Checkpoint;
 use runproof_proof::event::{LogCreated, Stream};
 use runproof_proof::hash::Hash;
@@ -49,7 +49,7 @@ struct State {
     queue: BTreeMap<Key, Queued>,
     keys: BTreeMap<Key, (Hash, String)>,
     rows: BTreeMap<Key, Vec<Row>>,
-    values: BTreeMap<Key, (String, u64)>,
+    values: BTreeMap<Key, Stored>,
     checkpoint: Option<String>,
 }
 
@@ -107,11 +107,6 @@ impl MemoryStore {
             queued.owner = None;
             queued.wake_at.get_or_insert(0);
         }
-    }
-
-    /// A key of a tenant's key-value space, with its version.
-    pub fn value(&self, tenant: &str, key: &str) -> Option<(String, u64)> {
-        self.state().values.get(&(tenant.to_owned(), key.to_owned())).cloned()
     }
 
     /// Every transition, in the order of the ledger.
@@ -224,6 +219,7 @@ impl State {
         if !held {
             return Err(StoreError::Conflict(run_id.clone()));
         }
+        self.values = self.written(tenant, writes)?;
         if !lines.is_empty() {
             self.transition(tenant, &Stream::Run(run_id.clone()), *expected_seq, lines);
         }
@@ -240,9 +236,6 @@ impl State {
             self.queue.insert(key.clone(), Queued { owner, epoch: fence.epoch, next_seq, head, wake_at });
         }
         self.write_rows(&key, rows);
-        for write in writes {
-            self.write_value(tenant, write);
-        }
         self.commit();
         Ok(())
     }
@@ -256,16 +249,37 @@ impl State {
         rows.extend(changes.steps.iter().chain(&changes.seal).cloned());
     }
 
-    fn write_value(&mut self, tenant: &str, write: &Write) {
-        match write {
-            Write::Put { key, value } => {
-                let slot = self.values.entry((tenant.to_owned(), key.clone())).or_default();
-                *slot = (String::from_utf8_lossy(value).into_owned(), slot.1 + 1);
-            }
-            Write::Delete { key } => {
-                self.values.remove(&(tenant.to_owned(), key.clone()));
+    /// The values once the writes are made, each under its guard.
+    fn written(&self, tenant: &str, writes: &[Write]) -> Result<BTreeMap<Key, Stored>, StoreError> {
+        let mut values = self.values.clone();
+        let checked = |values: &BTreeMap<Key, Stored>, key: &str, guard: Guard| {
+            let at = (tenant.to_owned(), key.to_owned());
+            let held = guard.holds(values.get(&at).map(|stored| stored.version));
+            if held { Ok(at) } else { Err(StoreError::Stale { key: key.to_owned() }) }
+        };
+        for write in writes {
+            match write {
+                Write::Put { key, value, expires_at, guard } => {
+                    let stored = Stored { value: value.clone(), version: self.tree.size(), expires_at: *expires_at };
+                    values.insert(checked(&values, key, *guard)?, stored);
+                }
+                Write::Delete { key, guard } => {
+                    values.remove(&checked(&values, key, *guard)?);
+                }
+                Write::DeleteExpired { until } => {
+                    let ours = values.iter().filter(|((owner, _), _)| owner == tenant);
+                    let mut expired: Vec<(u64, Key)> = ours
+                        .filter_map(|(key, stored)| Some((stored.expires_at?, key.clone())))
+                        .filter(|(expires_at, _)| expires_at <= until)
+                        .collect();
+                    expired.sort();
+                    for (_, key) in expired.iter().take(Write::MOST_EXPIRED as usize) {
+                        values.remove(key);
+                    }
+                }
             }
         }
+        Ok(values)
     }
 
     fn claim(&mut self, owner: &str, key: &Key) -> Result<Option<Claimed>, StoreError> {
@@ -395,6 +409,13 @@ impl Journal for MemoryStore {
 
     async fn claim_run(&self, owner: &str, tenant: &str, run_id: &str) -> Result<Option<Claimed>, StoreError> {
         self.state().claim(owner, &(tenant.to_owned(), run_id.to_owned()))
+    }
+}
+
+#[async_trait]
+impl KeyValues for MemoryStore {
+    async fn read(&self, tenant: &str, key: &str) -> Result<Option<Stored>, StoreError> {
+        Ok(self.state().values.get(&(tenant.to_owned(), key.to_owned())).cloned())
     }
 }
 

@@ -4,7 +4,10 @@ use runproof_proof::hash::sha256;
 use rusqlite::{Connection, OptionalExtension};
 
 /// Migrations of the embedded store, in order.
-pub const SQLITE: &[(u32, &str, &str)] = &[(1, "init", include_str!("../migrations/sqlite/0001_init.sql"))];
+pub const SQLITE: &[(u32, &str, &str)] = &[
+    (1, "init", include_str!("../migrations/sqlite/0001_init.sql")),
+    (2, "kv_expiry", include_str!("../migrations/sqlite/0002_kv_expiry.sql")),
+];
 
 /// Where a database stands.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use runproof_engine::admission::Admitted;
-use runproof_engine::ports::{Append, Claimed, Fence, Journal, StoreError};
+use runproof_engine::ports::{Append, Claimed, Fence, Journal, KeyValues, StoreError, Stored};
 use runproof_engine::run::Run;
 use runproof_proof::hash::Hash;
 use runproof_proof::merkle::Range;
@@ -412,6 +412,13 @@ impl Journal for SqliteStore {
     async fn claim_run(&self, owner: &str, tenant: &str, run_id: &str) -> Result<Option<Claimed>, StoreError> {
         let (owner, tenant, run_id) = (owner.to_owned(), tenant.to_owned(), run_id.to_owned());
         self.submit(move |batch| apply::claim_run(batch, &owner, &tenant, &run_id)).await
+    }
+}
+
+#[async_trait]
+impl KeyValues for SqliteStore {
+    async fn read(&self, tenant: &str, key: &str) -> Result<Option<Stored>, StoreError> {
+        self.read(|connection| read::value(connection, tenant, key))
     }
 }
 

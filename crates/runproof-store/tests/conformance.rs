@@ -2,6 +2,7 @@
 
 mod append;
 mod claim;
+mod kv;
 pub(crate) mod ledger;
 mod read;
 mod tenant;
@@ -61,6 +62,17 @@ macro_rules! held_to_it {
                 an_erased_value_is_gone_and_the_run_is_still_proved,
                 one_part_of_a_value_is_erased_and_the_others_stay,
                 what_cannot_be_erased_is_refused_and_nothing_is_written;
+            kv:
+                what_is_written_is_read,
+                a_guard_is_about_what_is_stored,
+                a_stale_append_writes_nothing_at_all,
+                writes_of_one_append_follow_each_other,
+                a_version_is_never_used_twice,
+                a_version_is_the_leaf_of_the_transition_that_wrote_it,
+                no_tenant_reads_or_writes_keys_of_another,
+                an_expired_key_is_stored_until_somebody_writes,
+                the_longest_expired_go_first_up_to_the_limit,
+                of_many_that_write_under_one_version_one_does;
             ledger:
                 the_checkpoint_covers_the_seal,
                 every_leaf_is_proved_against_every_head,

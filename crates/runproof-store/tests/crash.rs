@@ -11,7 +11,8 @@ use runproof_engine::decide::Command;
 use runproof_engine::ports::{Claimed, Journal, StoreError};
 use runproof_engine::run::{CallId, Run, RunStatus, WaitReason};
 use runproof_engine::skill::{
-    Attempt, AttemptResult, Dispatch, EffectClass, ErrorCategory, Failure, Manifest, ParamFinding, Probe, Skill, Write,
+    Attempt, AttemptResult, Dispatch, EffectClass, ErrorCategory, Failure, Guard, Manifest, ParamFinding, Probe, Skill,
+    Write,
 };
 use runproof_proof::event::{AttemptOutcome, Body, EndStatus, Resolution, Then, Via};
 use runproof_proof::finding::Verdict;
@@ -70,7 +71,12 @@ impl Skill for Actor {
         match self.manifest.effects[0] {
             EffectClass::Pure | EffectClass::Read => {}
             EffectClass::Transactional => {
-                writes.push(Write::Put { key: call.step_id.clone(), value: b"true".to_vec() });
+                writes.push(Write::Put {
+                    key: call.step_id.clone(),
+                    value: b"true".to_vec(),
+                    expires_at: None,
+                    guard: Guard::Any,
+                });
             }
             EffectClass::Idempotent => {
                 world.effects.entry(call.idempotency_key.clone()).or_insert(1); // the receiver knows the key
@@ -218,11 +224,9 @@ impl Story {
             EffectClass::Pure | EffectClass::Read => assert!(world.effects.is_empty()),
             EffectClass::Transactional => {
                 for step in STEPS {
-                    assert_eq!(
-                        self.subject.value(TENANT, step),
-                        Some(("true".to_owned(), 1)),
-                        "`{step}` was written once"
-                    );
+                    let stored = block_on(self.subject.key_values().read(TENANT, step)).unwrap().unwrap();
+                    let at = returned_at(self.subject.store().as_ref(), TENANT, "r_1", step);
+                    assert_eq!(Some(stored.version), at, "`{step}` was written with its outcome, and never again");
                 }
             }
             EffectClass::Idempotent | EffectClass::Probeable => {

@@ -8,6 +8,7 @@ mod crash;
 mod disk;
 #[path = "../../runproof-engine/tests/doubles.rs"]
 mod doubles;
+mod kv;
 mod model;
 mod replay;
 mod sqlite;

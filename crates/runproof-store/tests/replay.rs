@@ -8,7 +8,7 @@ use runproof_engine::decide::Command;
 use runproof_engine::driver::Left;
 use runproof_engine::ports::{Clock as _, StoreError};
 use runproof_engine::replay;
-use runproof_engine::skill::{EffectClass, Probe, Skill, Write};
+use runproof_engine::skill::{EffectClass, Guard, Probe, Skill, Write};
 use runproof_proof::bundle::{Bundle, Entry};
 use runproof_proof::event::{Event, Resolution};
 use runproof_proof::finding::{Code, Finding, Verdict};
@@ -67,7 +67,7 @@ fn value() -> impl Strategy<Value = Value> {
 fn answer() -> impl Strategy<Value = Answer> {
     prop_oneof![
         5 => value().prop_map(Answer::Done),
-        1 => value().prop_map(|value| Answer::Writes(value, vec![Write::Put { key: "k".to_owned(), value: b"1".to_vec() }])),
+        1 => value().prop_map(|value| Answer::Writes(value, vec![Write::Put { key: "k".to_owned(), value: b"1".to_vec(), expires_at: None, guard: Guard::Any }])),
         2 => any::<bool>().prop_map(|retryable| Answer::Failed { retryable, retry_after_ms: None }),
         1 => Just(Answer::Failed { retryable: true, retry_after_ms: Some(90_000) }),
         1 => Just(Answer::Says("it said \u{0} and more".to_owned())),

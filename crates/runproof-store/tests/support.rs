@@ -9,13 +9,13 @@ use runproof_engine::admission::{Admitted, RunRequest, admit};
 use runproof_engine::audit::{self, RawRow};
 use runproof_engine::decide::{Command, Context, Decision, Refusal, decide};
 use runproof_engine::driver::{DriveError, Driver, Left};
-use runproof_engine::ports::{Append, Blind, Claim, Claimed, Clock as _, Entropy as _, Journal, StoreError};
+use runproof_engine::ports::{Append, Blind, Claim, Claimed, Clock as _, Entropy as _, Journal, KeyValues, StoreError};
 use runproof_engine::run::Run;
-use runproof_engine::skill::{EffectClass, Skill, Skills, Write};
+use runproof_engine::skill::{EffectClass, Guard, Skill, Skills, Write};
 use runproof_engine::{projection, replay};
 use runproof_proof::bundle::{Anchor, Bundle, Entry, Header, Record};
 use runproof_proof::checkpoint::{Checkpoint, InclusionProof};
-use runproof_proof::event::{Body, Event};
+use runproof_proof::event::{AttemptOutcome, Body, Event};
 use runproof_proof::finding::Verdict;
 use runproof_proof::hash::{Hash, leaf};
 use runproof_proof::merkle::{self, Range};
@@ -125,8 +125,8 @@ pub(crate) trait Subject: Send + Sync {
     fn keeper(&self) -> &Keeper;
     /// Ends the process that has the store and starts another one. Nothing else may hold the store.
     fn restart(&mut self);
-    /// A key of the key-value space that transactional skills write, with its version.
-    fn value(&self, tenant: &str, key: &str) -> Option<(String, u64)>;
+    /// The key-value space that transactional skills write.
+    fn key_values(&self) -> Arc<dyn KeyValues>;
 }
 
 pub(crate) struct InMemory {
@@ -156,8 +156,8 @@ impl Subject for InMemory {
         self.store.reclaim();
     }
 
-    fn value(&self, tenant: &str, key: &str) -> Option<(String, u64)> {
-        self.store.value(tenant, key)
+    fn key_values(&self) -> Arc<dyn KeyValues> {
+        Arc::clone(&self.store) as _
     }
 }
 
@@ -234,12 +234,8 @@ impl Subject for OnDisk {
         self.store = Some(Arc::new(SqliteStore::open_engine(&self.path, self.keeper.notary()).unwrap()));
     }
 
-    fn value(&self, tenant: &str, key: &str) -> Option<(String, u64)> {
-        let sql = "SELECT value, version FROM kv WHERE tenant_id = ?1 AND key = ?2";
-        rusqlite::OptionalExtension::optional(
-            self.raw().query_row(sql, (tenant, key), |row| Ok((row.get(0)?, row.get(1)?))),
-        )
-        .unwrap()
+    fn key_values(&self) -> Arc<dyn KeyValues> {
+        self.sqlite() as _
     }
 }
 
@@ -283,6 +279,7 @@ pub(crate) fn request(tenant: &str, run_id: &str, plan: Option<Value>) -> RunReq
         agent: AGENT.to_owned(),
         goal: "look around".to_owned(),
         plan,
+        inputs: None,
         origin_system_id: "tests".to_owned(),
         actor: operator(),
         synthetic_scenario_id: None,
@@ -334,7 +331,12 @@ impl Process {
     /// A process with the skills of [`mixed_plan`].
     pub(crate) fn plain(journal: Arc<dyn Journal>) -> Self {
         let cancel = Arc::new(Cancel::default());
-        let write = Write::Put { key: "noted".to_owned(), value: b"{\"by\":\"note\"}".to_vec() };
+        let write = Write::Put {
+            key: "noted".to_owned(),
+            value: b"{\"by\":\"note\"}".to_vec(),
+            expires_at: None,
+            guard: Guard::Any,
+        };
         let skills: Vec<Arc<dyn Skill>> = vec![
             Scripted::new("look", EffectClass::Read, vec![Answer::Done(json!({"n": 7, "secret": "s"}))], &cancel),
             Scripted::new("sum", EffectClass::Pure, vec![Answer::Done(json!([1, 2, {"three": 3}]))], &cancel),
@@ -462,6 +464,17 @@ pub(crate) fn placed(transitions: &[TransitionRow]) -> Vec<Placed> {
         assert!(payloads.next().is_none(), "a payload line without an event");
     }
     out
+}
+
+/// First leaf of the transition that says that a step's skill did what it should.
+pub(crate) fn returned_at(store: &dyn Store, tenant: &str, run_id: &str, step: &str) -> Option<u64> {
+    let transitions = evidence(store, tenant, run_id).transitions;
+    let says_so = |placed: &Placed| {
+        matches!(&placed.entry.event.body, Body::StepReturned(body)
+            if body.step_id == step && body.outcome == AttemptOutcome::Done)
+    };
+    let row = transitions.iter().find(|row| placed(std::slice::from_ref(row)).iter().any(says_so));
+    row.map(|row| row.first_leaf)
 }
 
 /// Roots of the subtrees that a proof calls for.

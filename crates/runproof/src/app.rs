@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use runproof_engine::draft::Line;
 use runproof_engine::driver::Driver;
-use runproof_engine::ports::Observer;
+use runproof_engine::ports::{KeyValues, Observer};
 use runproof_engine::run::Run;
 use runproof_engine::skill::Skills;
 use runproof_proof::event::{Actor, ActorType, Body, Event};
 use runproof_skills::egress::Egress;
-use runproof_skills::registry::{Options, builtin};
+use runproof_skills::registry::{Options, Ports, builtin};
 use runproof_store::sqlite::{OpenError, SqliteStore};
 
 use crate::engine::Engine;
@@ -78,13 +78,14 @@ impl App {
         Ok(Self { home: Home::at(folder), database, default_database: url.is_none(), egress, test_skills })
     }
 
-    /// The skills of this process.
+    /// The skills of this process, over a store's key-value space.
     ///
     /// # Errors
     /// [`AppError`] when a skill cannot be set up.
-    pub fn skills(&self) -> Result<Skills, AppError> {
+    pub fn skills(&self, key_values: Arc<dyn KeyValues>) -> Result<Skills, AppError> {
         let options = Options { egress: self.egress.clone(), test_skills: self.test_skills };
-        builtin(&options).map_err(|error| AppError::new(Kind::Internal, "skills.setup", error.to_string()))
+        let ports = Ports { key_values, clock: Arc::new(SystemClock) };
+        builtin(&options, &ports).map_err(|error| AppError::new(Kind::Internal, "skills.setup", error.to_string()))
     }
 
     /// Opens the store for reading, and for leaving requests.
@@ -109,7 +110,7 @@ impl App {
         };
         let driver = Driver {
             journal: Arc::clone(&store) as Arc<dyn runproof_engine::ports::Journal>,
-            skills: self.skills()?,
+            skills: self.skills(Arc::clone(&store) as Arc<dyn KeyValues>)?,
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
             secrets: Arc::new(EnvSecrets),

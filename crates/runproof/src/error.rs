@@ -124,6 +124,7 @@ impl From<StoreError> for AppError {
     fn from(error: StoreError) -> Self {
         let (code, hint) = match &error {
             StoreError::Conflict(_) => ("store.conflict", "try again: somebody else wrote at the same moment"),
+            StoreError::Stale { .. } => ("store.stale", "try again: somebody else wrote this key at the same moment"),
             StoreError::Unavailable(_) => {
                 ("store.unavailable", "nothing was written; try again when the cause is gone")
             }

@@ -325,19 +325,31 @@ fn without_a_store_every_command_says_how_to_make_one_and_makes_none() {
 fn the_schema_version_is_printed_and_another_one_is_refused() {
     let home = Home::initialised();
     let status = home.ok(&["migrate", "--status"]);
-    assert_eq!((&status["current"], &status["head"]), (&json!("0001"), &json!("0001")));
-    assert_eq!(home.run(&["migrate", "--status"]).stdout, "current 0001\nhead    0001\n");
-    home.sql("UPDATE schema_migrations SET version = 0");
+    assert_eq!((&status["current"], &status["head"]), (&json!("0002"), &json!("0002")));
+    assert_eq!(home.run(&["migrate", "--status"]).stdout, "current 0002\nhead    0002\n");
+    // As the first release left it.
+    home.sql(
+        "DROP INDEX kv_expiry; ALTER TABLE kv DROP COLUMN expires_at; DELETE FROM schema_migrations WHERE version = 2",
+    );
     let behind = home.run(&["migrate", "--status"]);
     assert_eq!(behind.code, 8);
-    assert!(behind.stdout.contains("head    0001") && behind.stderr.contains("hint: runproof migrate"), "{behind:?}");
+    assert_eq!(behind.stdout, "current 0001\nhead    0002\n");
+    for refused in [
+        behind,
+        home.run(&["list-runs"]),
+        home.run(&["run", "--tenant-id", TENANT, "--agent-id", AGENT, "--goal", "say hello"]),
+    ] {
+        assert!(refused.code == 8 && refused.stderr.contains("hint: runproof migrate"), "{refused:?}");
+    }
     let refused = home.run(&["list-runs", "--json"]);
     assert_eq!((refused.code, refused.error_code().as_str()), (8, "store.not_migrated"));
-    home.sql("UPDATE schema_migrations SET version = 99");
+    home.ok(&["migrate"]);
+    assert_eq!(home.run_goal("say hello", &[]).0, 0, "a migrated database works");
+    home.sql("UPDATE schema_migrations SET version = 99 WHERE version = 2");
     assert_eq!(home.run(&["migrate", "--status"]).code, 8);
     assert_eq!(home.run(&["migrate"]).code, 8);
     assert_eq!(home.run(&["list-runs"]).code, 8, "a newer schema is not guessed at");
-    home.sql("UPDATE schema_migrations SET version = 1, checksum = 'x'");
+    home.sql("UPDATE schema_migrations SET version = 2, checksum = 'x' WHERE version = 99");
     assert_eq!(home.run(&["migrate"]).code, 8, "a migration with another text is noticed");
 }
 

@@ -107,6 +107,7 @@ fn plan(address: std::net::SocketAddr) -> Value {
         call("probeable", "POST", json!({ "text": "x", "probe_url": format!("http://{address}/probe") })),
         call("keyed", "POST", json!({ "text": "x", "idempotent": true })),
         { "id": "pure", "skill": "json_transform", "with": { "payload": { "a": 1 }, "mapping": { "b": "a" } } },
+        { "id": "count", "skill": "kv_store", "with": { "operation": "incr", "key": "counted" } },
         call("unsafe_again", "POST", json!({ "text": "x" })),
     ]})
 }
@@ -193,25 +194,35 @@ fn key(home: &Path, run_id: &str, step: &str) -> String {
 }
 
 fn audit(home: &Path, runs: &[String], receiver: &Receiver, resolved: u64) {
-    let mut attested = 0;
+    let (mut attested, mut counted) = (0, 0);
     for id in runs {
         let (_, value) = run(home, &["get-run", id]);
         assert!(matches!(value["status"].as_str(), Some("succeeded" | "failed")), "every run has ended: {value}");
         for step in value["steps"].as_array().unwrap() {
             check_step(home, receiver, id, step);
+            counted += i64::from(step["step_id"] == "count" && step["status"] == "success");
         }
         let (code, proof) = run(home, &["proof", id, "--tenant-id", "t"]);
         assert_eq!((code, proof["verdict"].as_str()), (Some(0), Some("VERIFIED")), "{proof:#}");
         attested += proof["resolved"].as_u64().unwrap();
     }
+    assert!(counted > 0, "no run got as far as the counter");
+    assert_eq!(stored_count(home), counted, "the counter is incremented once for every step that succeeded");
     assert_eq!(attested, resolved, "every answer of a person is on record, and nothing else is");
     let listed = run(home, &["list-runs"]).1;
     assert_eq!(listed["runs"].as_array().unwrap().len(), runs.len(), "no run is lost or added");
 }
 
+/// The number that the runs share.
+fn stored_count(home: &Path) -> i64 {
+    let database = rusqlite::Connection::open(home.join("runproof.db")).unwrap();
+    let sql = "SELECT CAST(value AS INTEGER) FROM kv WHERE tenant_id = 't' AND key = 'default:counted'";
+    database.query_row(sql, [], |row| row.get(0)).unwrap()
+}
+
 fn check_step(home: &Path, receiver: &Receiver, run_id: &str, step: &Value) {
     let (id, status) = (step["step_id"].as_str().unwrap(), step["status"].as_str().unwrap());
-    if matches!(id, "read" | "pure") {
+    if matches!(id, "read" | "pure" | "count") {
         return;
     }
     let count = receiver.effects.lock().unwrap().get(&key(home, run_id, id)).copied().unwrap_or(0);

@@ -6,6 +6,7 @@ mod acceptance;
 mod architecture;
 mod cli;
 mod crash;
+mod kv;
 mod refusals;
 mod secrets;
 mod support;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use runproof_proof::event::{AttemptOutcome, EffectClass, ErrorCategory, Via};
 use serde_json::Value;
 
-use super::{CancelSignal, Driver, Landed, either, first};
+use super::{CancelSignal, Driver, Landed, Takeoff, either, first};
 use crate::decide::Outcome;
 use crate::draft::Intended;
 use crate::gate::Authorized;
@@ -21,24 +21,24 @@ const PROBE_PAUSE: u64 = 1_000_000;
 impl Driver {
     /// Calls the skill and cleans what came back: nothing that the world said leaves here with a secret in it.
     /// `deadline` is the end of the run's own timeout.
-    pub(super) async fn invoke(&self, intended: Intended, deadline: Option<u64>, cancel: &dyn CancelSignal) -> Landed {
-        let call = intended.call.get();
+    pub(super) async fn invoke(&self, takeoff: Takeoff, deadline: Option<u64>, cancel: &dyn CancelSignal) -> Landed {
+        let call = takeoff.intended.call.get();
         let item = Item::parse(call.item.as_deref()).unwrap_or_default();
         let id = CallId { step_id: call.step_id.clone(), item };
         let mut writes = Vec::new();
-        let outcome = self.attempt(&intended, deadline, &mut writes, cancel).await;
-        Landed { call: id, outcome, writes }
+        let outcome = self.attempt(&takeoff, deadline, &mut writes, cancel).await;
+        Landed { call: id, outcome, writes, takeoff: Some(takeoff) }
     }
 
     async fn attempt(
         &self,
-        Intended { call, effect }: &Intended,
+        Takeoff { intended: Intended { call, effect }, started, again }: &Takeoff,
         deadline: Option<u64>,
         writes: &mut Vec<Write>,
         cancel: &dyn CancelSignal,
     ) -> Outcome {
-        let (started, effect) = (self.clock.now(), *effect);
-        let over = deadline.is_some_and(|deadline| deadline <= started);
+        let (started, effect, now) = (*started, *effect, self.clock.now());
+        let over = deadline.is_some_and(|deadline| deadline <= now);
         if over || cancel.requested().is_some() {
             let cut = if over { Cut::RunTimeout } else { Cut::Cancelled };
             return self.outcome(AttemptResult::NotDone(cut.failure()), 0, Via::Call, started, None);
@@ -53,12 +53,18 @@ impl Driver {
             return self.outcome(AttemptResult::NotDone(failure), 0, Via::Call, started, None);
         };
         let timeout = u64::try_from(call.get().timeout.as_micros()).unwrap_or(u64::MAX);
-        let most = deadline.map_or(timeout, |deadline| timeout.min(deadline.saturating_sub(started)));
+        let left = started.saturating_add(timeout).saturating_sub(now);
+        if *again && left == 0 {
+            let message = "others wrote the same key until the time of the attempt was over".to_owned();
+            let failure = Failure { retryable: true, ..failure("kv.contended", ErrorCategory::Transient, message) };
+            return self.outcome(AttemptResult::NotDone(failure), 0, Via::Call, started, None);
+        }
+        let most = deadline.map_or(left, |deadline| left.min(deadline.saturating_sub(now)));
         let stop = first(self.clock.sleep(most), cancel.wait());
         let attempt = match either(skill.invoke(&dispatch), stop).await {
             Some(attempt) => attempt,
             None if cancel.requested().is_some() => cut_off(effect, Cut::Cancelled, &skill.manifest().cost),
-            None if most < timeout => cut_off(effect, Cut::RunTimeout, &skill.manifest().cost),
+            None if most < left => cut_off(effect, Cut::RunTimeout, &skill.manifest().cost),
             None => cut_off(effect, Cut::Timeout, &skill.manifest().cost),
         };
         if effect == EffectClass::Probeable && matches!(attempt.result, AttemptResult::Unknown(_)) {
@@ -83,7 +89,7 @@ impl Driver {
     /// Finds out what can be known of an attempt that another process left without an outcome.
     pub(super) async fn recover(&self, tenant: String, run_id: String, call: Arc<ActiveCall>) -> Landed {
         let outcome = self.ask(tenant, run_id, &call).await;
-        Landed { call: call.id(), outcome, writes: Vec::new() }
+        Landed { call: call.id(), outcome, writes: Vec::new(), takeoff: None }
     }
 
     async fn ask(&self, tenant: String, run_id: String, open: &ActiveCall) -> Outcome {
@@ -203,16 +209,17 @@ impl Driver {
 fn clean_write(write: Write, scrubber: Option<&Scrubber>) -> Write {
     let clean = |text: &str| scrubber.map_or_else(|| text.to_owned(), |scrubber| scrubber.scrub_text(text));
     match write {
-        Write::Put { key, value } => {
+        Write::Put { key, value, expires_at, guard } => {
             let value = match serde_json::from_slice::<Value>(&value) {
                 Ok(value) => {
                     redact::redact(scrubber.map_or_else(|| value.clone(), |scrubber| scrubber.scrub(value.clone())))
                 }
                 Err(_) => Value::String(redact::redact_text(&clean(&String::from_utf8_lossy(&value))).into_owned()),
             };
-            Write::Put { key: clean(&key), value: value.to_string().into_bytes() }
+            Write::Put { key: clean(&key), value: value.to_string().into_bytes(), expires_at, guard }
         }
-        Write::Delete { key } => Write::Delete { key: clean(&key) },
+        Write::Delete { key, guard } => Write::Delete { key: clean(&key), guard },
+        Write::DeleteExpired { until } => Write::DeleteExpired { until },
     }
 }
 

@@ -1,12 +1,14 @@
 //! Reads references: cuts a template string at its braces and parses what stands between them.
 
 use super::{MAX_REFERENCE, Reference, ReferenceError, ReferenceFault, Root, Segment};
+use crate::expression::Expression;
 use crate::redact::shown;
 
 /// A piece of a template string.
 pub(super) enum Part {
     Text(String),
     Reference(Reference),
+    Expression(Expression),
 }
 
 /// Cuts a template string at its references; `\{{` becomes `{{` in the text between them.
@@ -28,11 +30,11 @@ pub(super) fn parts(text: &str, path: &str) -> Result<Vec<Part>, ReferenceError>
         let Some(end) = closing_braces(inner) else {
             return Err(error(&rest[start..], ReferenceFault::Unclosed));
         };
-        let reference = parse(inner[..end].trim()).map_err(|fault| error(&rest[start..start + end + 4], fault))?;
+        let part = part(inner[..end].trim()).map_err(|fault| error(&rest[start..start + end + 4], fault))?;
         if !literal.is_empty() {
             parts.push(Part::Text(std::mem::take(&mut literal)));
         }
-        parts.push(Part::Reference(reference));
+        parts.push(part);
         rest = &inner[end + 2..];
     }
     literal.push_str(rest);
@@ -42,24 +44,101 @@ pub(super) fn parts(text: &str, path: &str) -> Result<Vec<Part>, ReferenceError>
     Ok(parts)
 }
 
-/// Where the `}}` is that closes a reference: the first one outside a quoted name.
+/// Where the `}}` is that closes a reference: the first one outside quotes and outside the braces of an object.
 fn closing_braces(inner: &str) -> Option<usize> {
-    let mut quoted = false;
-    let mut escaped = false;
-    let bytes = inner.as_bytes();
-    for (at, byte) in bytes.iter().enumerate() {
+    let mut depth: usize = 0;
+    let mut bytes = Unquoted::of(inner).peekable();
+    while let Some((at, byte)) = bytes.next() {
         match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = quoted,
-            b'"' => quoted = !quoted,
-            b'}' if !quoted && bytes.get(at + 1) == Some(&b'}') => return Some(at),
+            b'{' => depth += 1,
+            b'}' if depth > 0 => depth -= 1,
+            b'}' if bytes.peek() == Some(&(at + 1, b'}')) => return Some(at),
             _ => {}
         }
     }
     None
 }
 
-/// Parses what stands between the braces.
+/// The bytes of a text that stand outside `"…"` and `'…'`, with their places.
+struct Unquoted<'t> {
+    bytes: std::iter::Enumerate<std::str::Bytes<'t>>,
+}
+
+impl<'t> Unquoted<'t> {
+    fn of(text: &'t str) -> Self {
+        Self { bytes: text.bytes().enumerate() }
+    }
+}
+
+impl Iterator for Unquoted<'_> {
+    type Item = (usize, u8);
+
+    fn next(&mut self) -> Option<(usize, u8)> {
+        loop {
+            let (at, byte) = self.bytes.next()?;
+            if !matches!(byte, b'"' | b'\'') {
+                return Some((at, byte));
+            }
+            while let Some((_, inside)) = self.bytes.next() {
+                match inside {
+                    b'\\' => drop(self.bytes.next()),
+                    _ if inside == byte => break,
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+/// Parses what stands between the braces: a path, or else an expression. What is neither is judged as what it looks like.
+fn part(text: &str) -> Result<Part, ReferenceFault> {
+    let fault = match parse(text) {
+        Ok(reference) => return Ok(Part::Reference(reference)),
+        Err(fault) => fault,
+    };
+    match look(text) {
+        Look::Path => Err(fault),
+        Look::Either => Expression::parse(text).map(Part::Expression).map_err(|_| fault),
+        Look::Expression => Ok(Part::Expression(Expression::parse(text)?)),
+    }
+}
+
+/// What a text that is no path was meant to be.
+enum Look {
+    Path,
+    Either,
+    Expression,
+}
+
+/// Judges a text by what stands outside its quotes and `[…]`: operators, brackets and commas make an expression. A dash
+/// may be part of a name, and a word in brackets a forgotten quote.
+fn look(text: &str) -> Look {
+    if text.starts_with(['[', '{', '(', '!', '-']) || text.split_ascii_whitespace().any(|word| word == "in") {
+        return Look::Expression;
+    }
+    let mut look = Look::Path;
+    let mut brackets: usize = 0;
+    let mut before = b' ';
+    for (_, byte) in Unquoted::of(text) {
+        match byte {
+            b'+' | b'*' | b'/' | b'%' | b'<' | b'>' | b'=' | b'!' | b'&' | b'?' | b'(' | b'{' | b','
+                if brackets == 0 =>
+            {
+                return Look::Expression;
+            }
+            b'|' if before == b'|' && brackets == 0 => return Look::Expression,
+            b'-' if brackets == 0 => look = Look::Either,
+            b'[' => brackets += 1,
+            b']' => brackets = brackets.saturating_sub(1),
+            _ if before == b'[' && byte.is_ascii_alphabetic() => look = Look::Either,
+            _ => {}
+        }
+        before = byte;
+    }
+    look
+}
+
+/// Parses a path.
 fn parse(text: &str) -> Result<Reference, ReferenceFault> {
     if text.is_empty() {
         return Err(ReferenceFault::Empty);
@@ -73,9 +152,13 @@ fn parse(text: &str) -> Result<Reference, ReferenceFault> {
         "goal" => (Root::Goal, rest),
         "run" => run_root(rest)?,
         "steps" => step_root(rest)?,
+        "outputs" => output_root(rest)?,
+        "inputs" => (Root::Inputs, rest),
+        "item" => (Root::Item, rest),
+        "item_index" => (Root::ItemIndex, rest),
         _ => return Err(ReferenceFault::UnknownRoot),
     };
-    if !matches!(root, Root::Step(_)) && !rest.is_empty() {
+    if !root.has_members() && !rest.is_empty() {
         return Err(trailing(rest));
     }
     let mut path = Vec::new();
@@ -105,7 +188,15 @@ fn step_root(text: &str) -> Result<(Root, &str), ReferenceFault> {
     };
     match rest.strip_prefix('.').map(take_name) {
         Some(("output", rest)) => Ok((Root::Step(id), rest)),
+        Some(("status", rest)) => Ok((Root::StepStatus(id), rest)),
         Some(_) | None => Err(ReferenceFault::NotOutput),
+    }
+}
+
+fn output_root(text: &str) -> Result<(Root, &str), ReferenceFault> {
+    match segment(text) {
+        Ok((Segment::Name(key), rest)) => Ok((Root::Output(key), rest)),
+        Ok((Segment::Index(_), _)) | Err(_) => Err(ReferenceFault::NoKey),
     }
 }
 
@@ -135,7 +226,12 @@ fn take_name(text: &str) -> (&str, &str) {
     text.split_at(length)
 }
 
-fn is_step_id(id: &str) -> bool {
+/// Whether `.name` is how to write a member.
+pub(super) fn is_name(name: &str) -> bool {
+    !name.is_empty() && take_name(name).1.is_empty()
+}
+
+pub(crate) fn is_step_id(id: &str) -> bool {
     (1..=64).contains(&id.len())
         && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b':' | b'-'))
 }

@@ -3,11 +3,13 @@
 
 use std::borrow::Cow;
 use std::io;
+use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::parse::{Part, parts};
-use super::{Available, MAX_REFERENCE, MAX_RESOLVED, Reference, ResolveError, Root, Segment, kind};
+use super::{Available, MAX_RESOLVED, MAX_SHOWN, Reference, ResolveError, Root, Segment, kind};
+use crate::expression::Budget;
 use crate::redact::{SECRET_SCHEME, Walk, is_redacted, secret_runs, shown};
 
 /// A copy of `template` in which every reference is replaced by its value.
@@ -22,6 +24,7 @@ pub fn resolve<'a>(template: &Value, lookup: &dyn Fn(&Root) -> Option<Cow<'a, Va
     // The template is read with paths and the copy is written at the same places: both walks have one order.
     let mut resolved = template.clone();
     let mut room = MAX_RESOLVED;
+    let budget = Budget::new();
     let mut walk = Walk::new(template);
     let mut pending = vec![&mut resolved];
     while let (Some(place), Some(target)) = (walk.next_place(), pending.pop()) {
@@ -32,7 +35,7 @@ pub fn resolve<'a>(template: &Value, lookup: &dyn Fn(&Root) -> Option<Cow<'a, Va
             Value::String(text) => {
                 if text.contains("{{") {
                     let path = walk.path(&place);
-                    *target = resolve_string(text, path, lookup, &mut room)?;
+                    *target = resolve_string(text, path, lookup, &mut room, &budget)?;
                 }
             }
         }
@@ -44,24 +47,34 @@ pub fn resolve<'a>(template: &Value, lookup: &dyn Fn(&Root) -> Option<Cow<'a, Va
 }
 
 /// The value of one string of a template. `room` is what may still be put in, so that many references to one large value
-/// stop early.
+/// stop early; `budget` what its expressions may still do.
 fn resolve_string<'a>(
     text: &str,
     path: String,
     lookup: &dyn Fn(&Root) -> Option<Cow<'a, Value>>,
     room: &mut usize,
+    budget: &Arc<Budget>,
 ) -> Result<Value, ResolveError> {
     let parts = parts(text, &path)?;
-    if let [Part::Reference(reference)] = parts.as_slice() {
-        let site = Site { reference, path: &path };
-        let root = site.look_up(lookup)?;
-        let value = site.descend(&root)?;
-        *room = json_length(value, *room).ok_or(ResolveError::TooLarge { path: path.clone() })?;
-        site.refuse_redacted(value)?;
-        if names_secret(value) {
-            return Err(site.names_secret());
+    let too_large = || ResolveError::TooLarge { path: path.clone() };
+    match parts.as_slice() {
+        [Part::Reference(reference)] => {
+            let site = Site { text: &reference.text, path: &path };
+            let root = site.look_up(reference, lookup)?;
+            let value = site.descend(reference, &root)?;
+            *room = json_length(value, *room).ok_or_else(too_large)?;
+            site.refuse_redacted(value)?;
+            if names_secret(value) {
+                return Err(site.names_secret());
+            }
+            return Ok(value.clone());
         }
-        return Ok(value.clone());
+        [Part::Expression(expression)] => {
+            let value = expression.evaluate_within(&path, lookup, budget)?;
+            *room = json_length(&value, *room).ok_or_else(too_large)?;
+            return Ok(value);
+        }
+        _ => {}
     }
     let mut written = String::with_capacity(text.len());
     // The same string with blanks for values: the references to secrets that the plan itself wrote.
@@ -74,13 +87,15 @@ fn resolve_string<'a>(
                 own.push_str(literal);
             }
             Part::Reference(reference) => {
-                let site = Site { reference, path: &path };
-                let root = site.look_up(lookup)?;
-                let value = site.descend(&root)?;
-                let value_text = site.as_text(value)?;
-                *room = room.checked_sub(value_text.len()).ok_or(ResolveError::TooLarge { path: path.clone() })?;
-                site.refuse_redacted(value)?;
-                written.push_str(&value_text);
+                let site = Site { text: &reference.text, path: &path };
+                let root = site.look_up(reference, lookup)?;
+                site.write(site.descend(reference, &root)?, &mut written, room)?;
+                own.push(' ');
+                last = Some(site);
+            }
+            Part::Expression(expression) => {
+                let site = Site { text: expression.text(), path: &path };
+                site.write(&expression.evaluate_within(&path, lookup, budget)?, &mut written, room)?;
                 own.push(' ');
                 last = Some(site);
             }
@@ -92,44 +107,70 @@ fn resolve_string<'a>(
     }
 }
 
-/// A reference and where it stands.
+/// Where a path ends before its value.
+pub(crate) struct DeadEnd<'p, 'v> {
+    /// The segment that leads nowhere.
+    pub(crate) segment: &'p Segment,
+    /// Whether it is the last one.
+    pub(crate) is_last: bool,
+    /// What is there instead.
+    pub(crate) end: &'v Value,
+}
+
+/// Follows `path` into `root`.
+pub(crate) fn follow<'p, 'v>(path: &'p [Segment], root: &'v Value) -> Result<&'v Value, DeadEnd<'p, 'v>> {
+    let mut value = root;
+    for (at, segment) in path.iter().enumerate() {
+        let next = match (segment, value) {
+            (Segment::Name(name), Value::Object(members)) => members.get(name),
+            (Segment::Index(index), Value::Array(items)) => item(items, *index),
+            (Segment::Name(_) | Segment::Index(_), _) => None,
+        };
+        value = next.ok_or(DeadEnd { segment, is_last: at + 1 == path.len(), end: value })?;
+    }
+    Ok(value)
+}
+
+/// A reference or an expression as it is written, and where it stands.
 struct Site<'r> {
-    reference: &'r Reference,
+    text: &'r str,
     path: &'r str,
 }
 
 impl Site<'_> {
-    fn look_up<'a>(&self, lookup: &dyn Fn(&Root) -> Option<Cow<'a, Value>>) -> Result<Cow<'a, Value>, ResolveError> {
-        lookup(&self.reference.root).ok_or_else(|| ResolveError::Unknown {
+    fn look_up<'a>(
+        &self,
+        reference: &Reference,
+        lookup: &dyn Fn(&Root) -> Option<Cow<'a, Value>>,
+    ) -> Result<Cow<'a, Value>, ResolveError> {
+        lookup(&reference.root).ok_or_else(|| ResolveError::Unknown {
             reference: self.text(),
             path: self.path.to_owned(),
-            root: self.reference.root.clone(),
+            root: reference.root.clone(),
         })
     }
 
-    /// Follows the path into `root`.
-    fn descend<'v>(&self, root: &'v Value) -> Result<&'v Value, ResolveError> {
-        let mut value = root;
-        for segment in &self.reference.path {
-            let next = match (segment, value) {
-                (Segment::Name(name), Value::Object(members)) => members.get(name),
-                (Segment::Index(index), Value::Array(items)) => item(items, *index),
-                (Segment::Name(_) | Segment::Index(_), _) => None,
-            };
-            let Some(next) = next else {
-                if matches!(value, Value::String(_)) {
-                    self.refuse_redacted(value)?;
-                }
-                return Err(ResolveError::Missing {
-                    reference: self.text(),
-                    path: self.path.to_owned(),
-                    segment: segment.clone(),
-                    available: Available::of(value),
-                });
-            };
-            value = next;
-        }
-        Ok(value)
+    fn descend<'v>(&self, reference: &Reference, root: &'v Value) -> Result<&'v Value, ResolveError> {
+        follow(&reference.path, root).or_else(|DeadEnd { segment, end, .. }| {
+            if matches!(end, Value::String(_)) {
+                self.refuse_redacted(end)?;
+            }
+            Err(ResolveError::Missing {
+                reference: self.text(),
+                path: self.path.to_owned(),
+                segment: segment.clone(),
+                available: Available::of(end),
+            })
+        })
+    }
+
+    /// Writes a value into a longer string.
+    fn write(&self, value: &Value, written: &mut String, room: &mut usize) -> Result<(), ResolveError> {
+        let text = self.as_text(value)?;
+        *room = room.checked_sub(text.len()).ok_or(ResolveError::TooLarge { path: self.path.to_owned() })?;
+        self.refuse_redacted(value)?;
+        written.push_str(&text);
+        Ok(())
     }
 
     /// A scalar as it is written inside a longer string.
@@ -155,9 +196,9 @@ impl Site<'_> {
         ResolveError::NamesSecret { reference: self.text(), path: self.path.to_owned() }
     }
 
-    /// The reference as a message may show it.
+    /// What is written as a message may show it.
     fn text(&self) -> String {
-        shown(&self.reference.text, MAX_REFERENCE).into_owned()
+        shown(self.text, MAX_SHOWN).into_owned()
     }
 }
 
@@ -168,7 +209,7 @@ fn item(items: &[Value], index: i64) -> Option<&Value> {
 }
 
 /// Whether a string or object name inside `value` holds `secret://`.
-fn names_secret(value: &Value) -> bool {
+pub(crate) fn names_secret(value: &Value) -> bool {
     let mut walk = Walk::new(value);
     while let Some(place) = walk.next_place() {
         let found = match place.value {
@@ -194,7 +235,7 @@ fn decimal(number: &serde_json::Number) -> String {
 }
 
 /// What is left of `room` after the JSON text of `value`; `None` if it does not fit.
-fn json_length(value: &Value, room: usize) -> Option<usize> {
+pub(crate) fn json_length(value: &Value, room: usize) -> Option<usize> {
     let mut counter = Counter { room };
     serde_json::to_writer(&mut counter, value).ok()?;
     Some(counter.room)

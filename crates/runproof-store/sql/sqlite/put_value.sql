@@ -1,3 +1,4 @@
--- Sets a key of a tenant.
-INSERT INTO kv (tenant_id, key, value, version) VALUES (?1, ?2, ?3, 1)
-ON CONFLICT (tenant_id, key) DO UPDATE SET value = excluded.value, version = version + 1;
+-- Sets a key of a tenant; its guard was checked in the same transaction.
+INSERT INTO kv (tenant_id, key, value, version, expires_at) VALUES (?1, ?2, ?3, ?4, ?5)
+ON CONFLICT (tenant_id, key) DO UPDATE
+SET value = excluded.value, version = excluded.version, expires_at = excluded.expires_at;

@@ -4,7 +4,7 @@ use runproof_engine::admission::{self, Admitted, StreamHead};
 use runproof_engine::ports::{Append, Claim, Claimed, Fence, StoreError};
 use runproof_engine::projection::{self, Cell, Row, RowChanges, rfc3339};
 use runproof_engine::run::Run;
-use runproof_engine::skill::Write;
+use runproof_engine::skill::{Guard, Write};
 use runproof_proof::event::Stream;
 use runproof_proof::hash::Hash;
 use rusqlite::{Connection, OptionalExtension, ToSql, types::ToSqlOutput};
@@ -89,23 +89,39 @@ pub(super) fn append(batch: &mut Batch<'_>, append: &Append) -> Result<(), Store
     if changed != 1 {
         return Err(StoreError::Conflict(run_id.clone()));
     }
+    // Guards first: where many write one key, most appends end here.
+    let version = batch.next_leaf();
+    writes.iter().try_for_each(|write| apply_write(batch.connection, tenant, version, write))?;
     if !lines.is_empty() {
         batch.transition(tenant, &Stream::Run(run_id.clone()), *expected_seq, lines)?;
     }
-    write_rows(batch, rows)?;
-    writes.iter().try_for_each(|write| apply_write(batch.connection, tenant, write))
+    write_rows(batch, rows)
 }
 
-fn apply_write(connection: &Connection, tenant: &str, write: &Write) -> Result<(), StoreError> {
-    let changed = match write {
-        Write::Put { key, value } => connection
-            .execute(include_str!("../../sql/sqlite/put_value.sql"), (tenant, key, String::from_utf8_lossy(value)))
-            .map_err(unavailable),
-        Write::Delete { key } => {
-            connection.execute(include_str!("../../sql/sqlite/delete_value.sql"), (tenant, key)).map_err(unavailable)
-        }
+fn apply_write(connection: &Connection, tenant: &str, version: u64, write: &Write) -> Result<(), StoreError> {
+    let sql = match write {
+        Write::Put { .. } => include_str!("../../sql/sqlite/put_value.sql"),
+        Write::Delete { .. } => include_str!("../../sql/sqlite/delete_value.sql"),
+        Write::DeleteExpired { .. } => include_str!("../../sql/sqlite/delete_expired.sql"),
     };
-    changed.map(drop)
+    let mut statement = connection.prepare_cached(sql).map_err(unavailable)?;
+    let changed = match write {
+        Write::Put { key, value, expires_at, guard } => {
+            check_guard(connection, tenant, key, *guard)?;
+            statement.execute((tenant, key, String::from_utf8_lossy(value), version, expires_at))
+        }
+        Write::Delete { key, guard } => {
+            check_guard(connection, tenant, key, *guard)?;
+            statement.execute((tenant, key))
+        }
+        Write::DeleteExpired { until } => statement.execute((tenant, until, Write::MOST_EXPIRED)),
+    };
+    changed.map(drop).map_err(unavailable)
+}
+
+fn check_guard(connection: &Connection, tenant: &str, key: &str, guard: Guard) -> Result<(), StoreError> {
+    let stored = read::value(connection, tenant, key)?.map(|stored| stored.version);
+    if guard.holds(stored) { Ok(()) } else { Err(StoreError::Stale { key: key.to_owned() }) }
 }
 
 pub(super) fn claim(batch: &mut Batch<'_>, owner: &str, now: u64, limit: usize) -> Result<Vec<Claimed>, StoreError> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use runproof_engine::audit::RawRow;
-use runproof_engine::ports::StoreError;
+use runproof_engine::ports::{StoreError, Stored};
 use runproof_engine::projection::Cell;
 use runproof_engine::run::Run;
 use runproof_proof::hash::Hash;
@@ -153,6 +153,17 @@ pub(super) fn has_due(connection: &Connection, at: u64) -> Result<bool, StoreErr
         .prepare_cached(sql)
         .and_then(|mut statement| statement.query_row([at], |row| row.get(0)))
         .map_err(unavailable)
+}
+
+/// What is stored under a key of a tenant.
+pub(super) fn value(connection: &Connection, tenant: &str, key: &str) -> Result<Option<Stored>, StoreError> {
+    let sql = include_str!("../../sql/sqlite/read_value.sql");
+    let mut statement = connection.prepare_cached(sql).map_err(unavailable)?;
+    let row = statement.query_row((tenant, key), |row| {
+        let value: String = row.get(0)?;
+        Ok(Stored { value: value.into_bytes(), version: row.get(1)?, expires_at: row.get(2)? })
+    });
+    row.optional().map_err(unavailable)
 }
 
 /// Number of leaves, from the last transition.

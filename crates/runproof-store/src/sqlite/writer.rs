@@ -38,6 +38,11 @@ pub(super) struct Batch<'a> {
 }
 
 impl Batch<'_> {
+    /// Leaf index that the next event gets.
+    pub(super) fn next_leaf(&self) -> u64 {
+        self.tree.size()
+    }
+
     /// Appends what commits together in one stream, and gives it its place in the ledger.
     pub(super) fn transition(
         &mut self,

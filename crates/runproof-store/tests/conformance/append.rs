@@ -17,7 +17,7 @@ use crate::doubles::{Cancel, START, Scripted, block_on};
 use crate::support::*;
 
 /// What a worker writes first: that it took the run, and what follows.
-fn first_append(claimed: &Claimed, claim: Claim) -> (Append, Run) {
+pub(super) fn first_append(claimed: &Claimed, claim: Claim) -> (Append, Run) {
     let Claimed { run, fence } = claimed;
     let mut skills = Skills::default();
     skills.register(Scripted::new("pay", EffectClass::Unsafe, Vec::new(), &Arc::new(Cancel::default()))).unwrap();
@@ -39,7 +39,7 @@ fn first_append(claimed: &Claimed, claim: Claim) -> (Append, Run) {
 }
 
 /// Nothing that can be read of the run differs afterwards.
-fn writes_nothing(store: &dyn Store, append: Append) {
+pub(super) fn writes_nothing(store: &dyn Store, append: Append, expected: StoreError) {
     let (tenant, run_id) = (append.tenant.clone(), append.run_id.clone());
     let read = || {
         let mut evidence = evidence(store, &tenant, &run_id);
@@ -48,11 +48,17 @@ fn writes_nothing(store: &dyn Store, append: Append) {
         format!("{evidence:#?}")
     };
     let before = read();
-    assert_eq!(block_on(store.append(append)), Err(StoreError::Conflict(run_id.clone())));
+    assert_eq!(block_on(store.append(append)), Err(expected));
     assert_eq!(before, read());
 }
 
-fn endless() -> serde_json::Value {
+/// Somebody else wrote, or holds the claim.
+fn conflicts(store: &dyn Store, append: Append) {
+    let conflict = StoreError::Conflict(append.run_id.clone());
+    writes_nothing(store, append, conflict);
+}
+
+pub(super) fn endless() -> serde_json::Value {
     plan(json!([{"id": "pay", "skill": "pay"}]))
 }
 
@@ -114,11 +120,11 @@ pub(crate) fn an_append_at_a_stale_head_writes_nothing(subject: &mut dyn Subject
     let store = subject.store();
     let claimed = claimed(open(store.as_ref(), TENANT, "r_1", endless()));
     let (append, after) = first_append(&claimed, Claim::Keep);
-    writes_nothing(store.as_ref(), Append { expected_seq: append.expected_seq + 1, ..append.clone() });
-    writes_nothing(store.as_ref(), Append { expected_head: sha256(b"elsewhere"), ..append.clone() });
+    conflicts(store.as_ref(), Append { expected_seq: append.expected_seq + 1, ..append.clone() });
+    conflicts(store.as_ref(), Append { expected_head: sha256(b"elsewhere"), ..append.clone() });
     block_on(store.append(append.clone())).unwrap();
     assert_same(&load(store.as_ref(), TENANT, "r_1"), &after);
-    writes_nothing(store.as_ref(), append);
+    conflicts(store.as_ref(), append);
 }
 
 pub(crate) fn an_append_under_another_claim_writes_nothing(subject: &mut dyn Subject) {
@@ -128,10 +134,10 @@ pub(crate) fn an_append_under_another_claim_writes_nothing(subject: &mut dyn Sub
     let (append, _) = first_append(&claimed, Claim::Keep);
     for (owner, epoch) in [(WORKER, 0), (WORKER, 2), ("w_2", 1)] {
         let fence = Fence { owner: owner.to_owned(), epoch };
-        writes_nothing(store.as_ref(), Append { fence, ..append.clone() });
+        conflicts(store.as_ref(), Append { fence, ..append.clone() });
     }
-    writes_nothing(store.as_ref(), Append { tenant: OTHER.to_owned(), ..append.clone() });
-    writes_nothing(store.as_ref(), Append { run_id: "r_9".to_owned(), ..append.clone() });
+    conflicts(store.as_ref(), Append { tenant: OTHER.to_owned(), ..append.clone() });
+    conflicts(store.as_ref(), Append { run_id: "r_9".to_owned(), ..append.clone() });
     block_on(store.append(append)).unwrap();
 }
 
@@ -143,10 +149,10 @@ pub(crate) fn an_append_after_the_claim_was_given_back_writes_nothing(subject: &
         block_on(store.append(append)).unwrap();
         let (next, _) =
             first_append(&Claimed { run: after, fence: Fence { epoch: 2, ..claimed.fence.clone() } }, Claim::Keep);
-        writes_nothing(store.as_ref(), Append { fence: claimed.fence.clone(), ..next.clone() });
+        conflicts(store.as_ref(), Append { fence: claimed.fence.clone(), ..next.clone() });
         let taken = block_on(store.claim_run("w_2", TENANT, run_id)).unwrap().unwrap();
         assert_eq!(taken.fence, Fence { owner: "w_2".to_owned(), epoch: 2 });
-        writes_nothing(store.as_ref(), Append { fence: claimed.fence, ..next });
+        conflicts(store.as_ref(), Append { fence: claimed.fence, ..next });
     }
 }
 
@@ -156,7 +162,7 @@ pub(crate) fn a_run_that_is_over_takes_nothing_more(subject: &mut dyn Subject) {
     let (run, _) = Process::plain(Arc::clone(&store) as _).drive(opened.clone()).unwrap();
     assert_eq!(run.status(), RunStatus::Ended(EndStatus::Succeeded));
     let (append, _) = first_append(&opened, Claim::Keep);
-    writes_nothing(store.as_ref(), Append { expected_seq: run.next_seq, expected_head: run.head, ..append });
+    conflicts(store.as_ref(), Append { expected_seq: run.next_seq, expected_head: run.head, ..append });
     assert!(block_on(store.claim_run(WORKER, TENANT, "r_1")).unwrap().is_none());
 }
 
@@ -174,11 +180,13 @@ pub(crate) fn a_run_without_a_plan_is_over_when_it_is_opened(subject: &mut dyn S
 
 pub(crate) fn writes_of_a_skill_come_with_its_outcome(subject: &mut dyn Subject) {
     let store = subject.store();
-    for (run_id, version) in [("r_1", 1), ("r_2", 2)] {
+    for run_id in ["r_1", "r_2"] {
         driven(&store, TENANT, run_id, plan(json!([{"id": "note", "skill": "note"}])));
-        assert_eq!(subject.value(TENANT, "noted"), Some((r#"{"by":"note"}"#.to_owned(), version)));
+        let noted = block_on(subject.key_values().read(TENANT, "noted")).unwrap().unwrap();
+        assert_eq!(noted.value, br#"{"by":"note"}"#);
+        assert_eq!(Some(noted.version), returned_at(store.as_ref(), TENANT, run_id, "note"));
     }
-    assert_eq!(subject.value(OTHER, "noted"), None, "keys are the tenant's own");
+    assert_eq!(block_on(subject.key_values().read(OTHER, "noted")).unwrap(), None, "keys are the tenant's own");
 }
 
 pub(crate) fn many_at_once_are_all_written(subject: &mut dyn Subject) {
@@ -202,5 +210,5 @@ pub(crate) fn many_at_once_are_all_written(subject: &mut dyn Subject) {
         assert_eq!(numbers, (1..=24).collect::<Vec<_>>());
         assert!(runs.iter().all(|run| run.status == "succeeded"));
     }
-    assert_eq!(subject.value(TENANT, "noted").map(|(_, version)| version), Some(24));
+    assert!(block_on(subject.key_values().read(TENANT, "noted")).unwrap().is_some());
 }

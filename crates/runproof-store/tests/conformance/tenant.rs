@@ -76,7 +76,8 @@ pub(crate) fn no_tenant_sees_anything_of_another(subject: &mut dyn Subject) {
         let runs = block_on(store.list_runs(Some(tenant), 10)).unwrap();
         assert!(runs.iter().all(|run| run.tenant_id == tenant));
         assert!(block_on(store.list_agents(Some(tenant))).unwrap().iter().all(|agent| agent.tenant_id == tenant));
-        subject.keeper().wait_for(1 + placed(&evidence.transitions).last().unwrap().index);
+        // The erasure is recorded after the run, and is part of its proof.
+        subject.keeper().wait_for(1 + placed(&evidence.tenant_transitions).last().unwrap().index);
         assert_eq!(prove(subject, tenant, "r_1").step_count, 1);
     }
     assert!(block_on(store.load_run(TENANT, "r_2")).unwrap().is_none());

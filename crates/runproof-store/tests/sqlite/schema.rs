@@ -2,17 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Barrier;
+use std::sync::{Arc, Barrier};
 
-use runproof_store::migrate::{MigrateError, Status};
+use runproof_engine::ports::Stored;
+use runproof_proof::hash::sha256;
+use runproof_store::migrate::{MigrateError, SQLITE, Status};
 use runproof_store::sqlite::{self, OpenError, SqliteStore};
 use rusqlite::Connection;
 
 use super::{count, taken};
+use crate::doubles::block_on;
 use crate::support::*;
 
 const NOW: &str = "2027-01-15T08:00:00.000000Z";
-const HEAD: Status = Status { current: Some(1), head: 1 };
+const HEAD: Status = Status { current: Some(2), head: 2 };
 
 fn spec() -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/spec/tables.md")).unwrap()
@@ -31,8 +34,8 @@ fn migrating_again_changes_nothing() {
     assert_eq!(sqlite::create(&disk.path, "later").unwrap(), HEAD);
     assert_eq!(sqlite::status(&disk.path).unwrap(), HEAD);
     assert_eq!(schema(&disk.raw()), before);
-    assert_eq!(names(&disk.raw(), "SELECT applied_at FROM schema_migrations"), [NOW]);
-    assert_eq!(names(&disk.raw(), "SELECT version_num FROM alembic_version"), ["0001"]);
+    assert_eq!(names(&disk.raw(), "SELECT applied_at FROM schema_migrations"), [NOW, NOW]);
+    assert_eq!(names(&disk.raw(), "SELECT version_num FROM alembic_version"), ["0002"]);
 }
 
 #[test]
@@ -49,14 +52,14 @@ fn migrating_from_many_threads_at_once_migrates_once() {
                 });
             }
         });
-        assert_eq!(count(&raw(&path), "SELECT count(*) FROM schema_migrations"), 1);
+        assert_eq!(count(&raw(&path), "SELECT count(*) FROM schema_migrations"), 2);
     }
 }
 
 #[test]
 fn a_migration_with_another_text_is_refused() {
     let disk = OnDisk::new();
-    taken(&disk.raw(), "UPDATE schema_migrations SET checksum = 'another'");
+    taken(&disk.raw(), "UPDATE schema_migrations SET checksum = 'another' WHERE version = 1");
     let error = sqlite::create(&disk.path, NOW).unwrap_err();
     assert!(matches!(error, OpenError::Migrate(MigrateError::Checksum(1))), "{error:?}");
     assert_eq!(
@@ -69,14 +72,69 @@ fn a_migration_with_another_text_is_refused() {
 fn a_newer_schema_is_refused() {
     let mut disk = OnDisk::new();
     disk.close();
-    taken(&disk.raw(), "INSERT INTO schema_migrations VALUES (2, 'next', 'x', 'now')");
+    taken(&disk.raw(), "INSERT INTO schema_migrations VALUES (3, 'next', 'x', 'now')");
     let error = sqlite::create(&disk.path, NOW).unwrap_err();
-    assert_eq!(error.to_string(), "the database is at version 2, this program knows 1");
-    let text = format!("`{}` has schema version 2, this program needs 1", disk.path.display());
+    assert_eq!(error.to_string(), "the database is at version 3, this program knows 2");
+    let text = format!("`{}` has schema version 3, this program needs 2", disk.path.display());
     let error = SqliteStore::open_engine(&disk.path, disk.keeper.notary()).err().unwrap();
     assert_eq!(error.to_string(), text);
     assert_eq!(SqliteStore::open_reader(&disk.path).err().unwrap().to_string(), text);
-    assert_eq!(names(&disk.raw(), "SELECT version_num FROM alembic_version"), ["0002"]);
+    assert_eq!(names(&disk.raw(), "SELECT version_num FROM alembic_version"), ["0003"]);
+}
+
+/// A database of the first release: its schema, its ledger, and nothing of what came later.
+fn of_the_first_release() -> (OnDisk, u64) {
+    let (version, name, sql) = SQLITE[0];
+    let checksum = sha256(sql.as_bytes()).hex();
+    assert_eq!(
+        (version, checksum.as_str()),
+        (1, "206d39fbf79b8f5aa24ceba1bde94b6e6c30146d73cc939eabb7717985d89b26"),
+        "every database has this checksum"
+    );
+    let mut disk = OnDisk::new();
+    disk.close();
+    for left_over in ["", "-wal", "-shm"] {
+        std::fs::remove_file(format!("{}{left_over}", disk.path.display())).ok();
+    }
+    let db = raw(&disk.path);
+    db.pragma_update(None, "journal_mode", "WAL").unwrap();
+    let table = "version INTEGER PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL, applied_at TEXT NOT NULL";
+    db.execute_batch(&format!("CREATE TABLE schema_migrations ({table}) STRICT; {sql}")).unwrap();
+    db.execute("INSERT INTO schema_migrations VALUES (?1, ?2, ?3, ?4)", (version, name, checksum, NOW)).unwrap();
+    disk.keeper = Keeper::new(7, None);
+    SqliteStore::create_ledger(&disk.path, disk.keeper.notary(), [1; 32]).unwrap();
+    taken(&db, "INSERT INTO kv (tenant_id, key, value, version) VALUES ('t_1', 'k', '7', 1)");
+    let leaves = disk.keeper.last().unwrap().size;
+    (disk, leaves)
+}
+
+#[test]
+fn a_database_of_the_first_release_is_refused_migrated_and_then_works() {
+    let (mut disk, leaves) = of_the_first_release();
+    let text = format!("`{}` has schema version 1, this program needs 2", disk.path.display());
+    assert_eq!(SqliteStore::open_reader(&disk.path).err().unwrap().to_string(), text);
+    assert_eq!(SqliteStore::open_engine(&disk.path, disk.keeper.notary()).err().unwrap().to_string(), text);
+    assert_eq!(sqlite::create(&disk.path, "later").unwrap(), HEAD);
+    let kept = names(&disk.raw(), "SELECT version || ' ' || applied_at FROM schema_migrations ORDER BY version");
+    assert_eq!(kept, [format!("1 {NOW}"), "2 later".to_owned()]);
+    disk.store = Some(Arc::new(SqliteStore::open_engine(&disk.path, disk.keeper.notary()).unwrap()));
+    assert_eq!(disk.sqlite().tree_size().unwrap(), leaves, "the ledger goes on where it was");
+    populate(disk.sqlite().as_ref());
+    driven(&disk.store(), TENANT, "r_1", mixed_plan());
+    let old = block_on(disk.key_values().read(TENANT, "k")).unwrap();
+    assert_eq!(old, Some(Stored { value: b"7".to_vec(), version: 1, expires_at: None }));
+    audit_ledger(&disk);
+}
+
+#[test]
+fn a_migrated_database_has_the_schema_of_a_new_one() {
+    let (disk, _) = of_the_first_release();
+    sqlite::create(&disk.path, NOW).unwrap();
+    let schema = |db: &Connection| {
+        let objects = "type IN ('table', 'index', 'trigger', 'view') AND name <> 'schema_migrations'";
+        names(db, &format!("SELECT coalesce(sql, name) FROM sqlite_master WHERE {objects} ORDER BY 1"))
+    };
+    assert_eq!(schema(&disk.raw()), schema(&OnDisk::new().raw()));
 }
 
 /// Every release has to open every file: a change here is a new migration, not another text of an old one.

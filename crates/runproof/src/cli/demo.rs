@@ -166,6 +166,7 @@ async fn run_plan(app: &App, output: Output, address: std::net::SocketAddr) -> R
         agent: AGENT.to_owned(),
         goal: "reserve the cheapest item".to_owned(),
         plan: Some(plan(address)),
+        inputs: None,
         origin_system_id: "demo".to_owned(),
         actor: local_actor(),
         synthetic_scenario_id: Some("demo".to_owned()),

@@ -104,6 +104,7 @@ impl Run {
             agent: self.agent_id,
             goal,
             plan,
+            inputs: None,
             origin_system_id: self.origin_system_id,
             actor: local_actor(),
             synthetic_scenario_id: self.synthetic,

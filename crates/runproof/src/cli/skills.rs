@@ -1,6 +1,9 @@
 //! `list-skills`.
 
+use std::sync::Arc;
+
 use clap::Args;
+use runproof_skills::registry::NoKeyValues;
 use serde_json::json;
 
 use crate::app::App;
@@ -13,7 +16,7 @@ pub(super) struct ListSkills {}
 
 impl ListSkills {
     pub(super) fn run(self, output: Output) -> Result<u8, AppError> {
-        let skills = App::from_environment()?.skills()?;
+        let skills = App::from_environment()?.skills(Arc::new(NoKeyValues))?;
         let values: Vec<_> = skills
             .iter()
             .map(|skill| {
