@@ -18,7 +18,6 @@ pub(crate) enum Shape {
     /// Steps that run one after another.
     Line,
     /// Everything.
-    #[expect(dead_code, reason = "the engine runs plans as graphs with a later change")]
     Graph,
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use runproof_engine::skill::EffectClass;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// A plan with the inputs that are given with its run.
 #[derive(Clone, Debug)]
@@ -95,8 +95,8 @@ impl Plan {
             plan["max_parallel"] = json!(most);
         }
         for (name, value) in &self.inputs {
-            let kind = if value.is_array() { "list" } else { "integer" };
-            plan["inputs"][*name] = json!({"type": kind, "default": value});
+            plan["inputs"][*name] =
+                if value.is_array() { json!({"type": "list", "default": value}) } else { json!({"type": "integer"}) };
         }
         plan
     }
@@ -104,6 +104,13 @@ impl Plan {
     /// What must be done before a step, by position.
     pub(crate) fn needs(&self, place: usize) -> Vec<usize> {
         self.steps[place].needs.clone().unwrap_or_else(|| place.checked_sub(1).into_iter().collect())
+    }
+
+    /// The inputs that are given with the run: those without a default.
+    pub(crate) fn given(&self) -> Option<Value> {
+        let given = self.inputs.iter().filter(|(_, value)| !value.is_array());
+        let given: Map<String, Value> = given.map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        (!given.is_empty()).then_some(Value::Object(given))
     }
 
     fn step_json(&self, step: &Step) -> Value {

@@ -1,22 +1,20 @@
-//! The world of a random plan: time that passes only when nothing else can happen, and skills that answer by a script.
+//! The world of a random plan: skills that answer by a script.
 //!
 //! An answer is a function of the call and of how many answers for it are on record: what a crash lost is said again.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Wake, Waker};
 
 use async_trait::async_trait;
-use runproof_engine::ports::{BoxFuture, Clock};
+use runproof_engine::ports::Clock as _;
 use runproof_engine::skill::{
-    Attempt, AttemptResult, Dispatch, EffectClass, ErrorCategory, Manifest, ParamFinding, Probe, Skill, Write,
+    Attempt, AttemptResult, Dispatch, EffectClass, ErrorCategory, Guard, Manifest, ParamFinding, Probe, Skill, Write,
 };
 use serde_json::{Value, json};
 
 use super::interpreter::{Heard, Trouble};
-use crate::doubles::{START, failure, manifest};
+use super::time::Time;
+use crate::doubles::{failure, manifest};
 
 /// Microcents that an attempt costs.
 pub(crate) const COST: u64 = 7;
@@ -167,7 +165,8 @@ impl Skill for Receiver {
         *self.world.lock().unwrap().heard.entry(name.clone()).or_default() += 1;
         let mut writes = Vec::new();
         if effect == EffectClass::Transactional && answer.says.has_effect() {
-            writes.push(Write::Put { key: written(&name), value: b"true".to_vec() });
+            let (key, value) = (written(&name), b"true".to_vec());
+            writes.push(Write::Put { key, value, expires_at: None, guard: Guard::Any });
         }
         let result = answer.says.result();
         Attempt { result, cost_microcents: COST, writes }
@@ -189,104 +188,4 @@ impl Skill for Receiver {
 /// The key that a transactional call writes.
 pub(crate) fn written((step, item): &Name) -> String {
     format!("{step}_{}", item.as_deref().unwrap_or("own"))
-}
-
-/// Time that moves on to whatever is due first, and only when nothing else can happen.
-pub(crate) struct Time(Mutex<Sleepers>);
-
-struct Sleepers {
-    now: u64,
-    /// Who is to be woken, by time and then by number.
-    waiting: BTreeMap<(u64, u64), Waker>,
-    numbers: u64,
-}
-
-impl Time {
-    pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self(Mutex::new(Sleepers { now: START, waiting: BTreeMap::new(), numbers: 0 })))
-    }
-
-    pub(crate) fn move_to(&self, at: u64) {
-        let mut sleepers = self.0.lock().unwrap();
-        sleepers.now = sleepers.now.max(at);
-    }
-
-    /// Runs a future. Time passes when it waits for nothing but time.
-    pub(crate) fn run<T>(&self, future: impl Future<Output = T>) -> T {
-        let woken = Arc::new(Woken { woken: AtomicBool::new(false), thread: std::thread::current() });
-        let waker = Waker::from(Arc::clone(&woken));
-        let mut future = pin!(future);
-        loop {
-            if let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
-                return value;
-            }
-            while !woken.woken.swap(false, Ordering::SeqCst) {
-                if !self.wake_next() {
-                    std::thread::park(); // for the store, which works on another thread
-                }
-            }
-        }
-    }
-
-    fn wake_next(&self) -> bool {
-        let mut sleepers = self.0.lock().unwrap();
-        let Some(((at, _), waker)) = sleepers.waiting.pop_first() else { return false };
-        sleepers.now = sleepers.now.max(at);
-        drop(sleepers);
-        waker.wake();
-        true
-    }
-}
-
-struct Woken {
-    woken: AtomicBool,
-    thread: std::thread::Thread,
-}
-
-impl Wake for Woken {
-    fn wake(self: Arc<Self>) {
-        self.woken.store(true, Ordering::SeqCst);
-        self.thread.unpark();
-    }
-}
-
-impl Clock for Time {
-    fn now(&self) -> u64 {
-        self.0.lock().unwrap().now
-    }
-
-    fn sleep(&self, microseconds: u64) -> BoxFuture<'_, ()> {
-        Box::pin(Sleep { time: self, until: self.now() + microseconds, number: None })
-    }
-}
-
-struct Sleep<'a> {
-    time: &'a Time,
-    until: u64,
-    number: Option<u64>,
-}
-
-impl Future for Sleep<'_> {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let mut sleepers = self.time.0.lock().unwrap();
-        if sleepers.now >= self.until {
-            return Poll::Ready(());
-        }
-        let number = self.number.unwrap_or(sleepers.numbers);
-        sleepers.numbers = sleepers.numbers.max(number + 1);
-        sleepers.waiting.insert((self.until, number), context.waker().clone());
-        drop(sleepers);
-        self.number = Some(number);
-        Poll::Pending
-    }
-}
-
-impl Drop for Sleep<'_> {
-    fn drop(&mut self) {
-        if let Some(number) = self.number {
-            self.time.0.lock().unwrap().waiting.remove(&(self.until, number));
-        }
-    }
 }
