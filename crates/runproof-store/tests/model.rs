@@ -14,6 +14,8 @@ use std::sync::{Arc, Mutex};
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use proptest::strategy::ValueTree as _;
+use proptest::test_runner::TestRunner;
 use runproof_engine::admission::admit;
 use runproof_engine::decide::Command;
 use runproof_engine::driver::{DriveError, Driver, Left};
@@ -64,7 +66,7 @@ impl fmt::Debug for Case {
 
 fn case(shape: Shape, crashes: usize) -> impl Strategy<Value = Case> {
     let fault = prop::sample::select(vec![Fault::Before, Fault::After]);
-    (story(shape), vec((1u64..40, fault), 0..=crashes)).prop_map(|((plan, script), faults)| Case {
+    (story(shape), vec((1u64..16, fault), crashes.min(1)..=crashes)).prop_map(|((plan, script), faults)| Case {
         plan,
         script,
         faults,
@@ -276,6 +278,59 @@ fn check(case: &Case, begin: fn() -> Box<dyn Subject>) {
     let mut life = Life::new(case, begin);
     life.tell();
     life.judge();
+}
+
+#[test]
+fn random_plans_meet_everything_that_this_is_about() {
+    let mut runner = TestRunner::deterministic();
+    let mut met = BTreeSet::new();
+    for _ in 0..250 {
+        let case = case(Shape::Graph, 3).new_tree(&mut runner).unwrap().current();
+        let mut life = Life::new(&case, InMemory::begin);
+        life.tell();
+        let story = life.story();
+        met.insert(if story.broke { "the run broke" } else { "the run succeeded" }.to_owned());
+        met.extend((story.interrupted.len() > 1).then(|| "several calls were interrupted".to_owned()));
+        for row in &story.rows {
+            let item = row.item.as_deref().unwrap_or("own").trim_start_matches(|digit: char| digit.is_ascii_digit());
+            let item = if item.is_empty() { "element" } else { item.trim_start_matches('.') };
+            met.insert(format!("{item} {}", row.status));
+            met.insert(format!("{} {}", row.status, row.code.as_deref().unwrap_or(&row.category)));
+            met.extend((row.attempts > 1).then(|| format!("{} in the end", row.status)));
+            met.extend((row.category == "resolved").then(|| format!("{} as a person said", row.status)));
+        }
+    }
+    let expected = [
+        "the run broke",
+        "the run succeeded",
+        "several calls were interrupted",
+        "own success",
+        "own skipped",
+        "own failure",
+        "element success",
+        "element failure",
+        "fallback success",
+        "fallback failure",
+        "success execution",
+        "success reset",
+        "skipped when.false",
+        "failure when.failed",
+        "failure foreach.not_a_list",
+        "failure foreach.items_failed",
+        "failure reference.unresolved",
+        "failure busy",
+        "failure wrong",
+        "failure away",
+        "failure reset",
+        "failure engine.interrupted",
+        "unknown reset",
+        "success in the end",
+        "failure in the end",
+        "success as a person said",
+        "failure as a person said",
+    ];
+    let missed: Vec<_> = expected.iter().filter(|name| !met.contains(**name)).collect();
+    assert!(missed.is_empty(), "{missed:?} are not among {met:#?}");
 }
 
 fn cases(cases: u32) -> ProptestConfig {

@@ -4,6 +4,7 @@
 //! retry or an unknown outcome means is from `docs/guide/plans.md` and `ARCHITECTURE.md`.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use runproof_engine::skill::EffectClass;
 use serde_json::{Value, json};
@@ -212,6 +213,17 @@ impl<'a> Interpreter<'a> {
             Then::Settle => Phase::Ready("failure", call.category(), None),
         };
         then
+    }
+
+    /// How long to wait before the next attempt: up to half is taken off. After an interruption there is no wait.
+    pub(crate) fn delay_us(&self, id: CallId) -> RangeInclusive<u64> {
+        let (step, call) = (self.step(id), &self.calls[&id]);
+        if call.trouble.as_ref().is_some_and(|trouble| trouble.category == "interrupted") {
+            return 0..=0;
+        }
+        let most = step.delay_ms.max(30_000);
+        let full = (step.delay_ms << (call.failures - 1)).min(most) * 1_000;
+        full / 2..=full
     }
 
     /// A person said what came of a call that is held.

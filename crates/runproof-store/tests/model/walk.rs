@@ -54,7 +54,7 @@ fn call_id(plan: &Plan, step_id: &str, item: Option<&str>) -> CallId {
 /// Reads the whole record, or what there is of it.
 pub(crate) fn read(plan: &Plan, script: &Script, events: &[Placed]) -> Story {
     let interpreter = Interpreter::new(plan);
-    let mut walk = Walk { plan, script, interpreter, story: Story::default(), decided_at: 0, after_input: false };
+    let mut walk = Walk { plan, script, interpreter, story: Story::default(), decided_at: 0, after_resolution: false };
     for placed in events {
         walk.pass(placed);
     }
@@ -68,15 +68,17 @@ struct Walk<'a> {
     story: Story,
     /// When something was decided for the last time: then, nothing may be left to do.
     decided_at: u64,
-    /// Whether the last event was something that the world said.
-    after_input: bool,
+    /// Whether the last event was a resolution.
+    after_resolution: bool,
 }
 
 impl Walk<'_> {
     fn pass(&mut self, placed: &Placed) {
         let (event, seq) = (&placed.entry.event, placed.entry.event.seq);
-        let is_input = matches!(event.body, Body::StepReturned(_) | Body::StepResolved(_));
-        if is_input && !self.after_input {
+        let is_resolution = matches!(event.body, Body::StepResolved(_));
+        let is_input = is_resolution || matches!(event.body, Body::StepReturned(_));
+        // A resolution is only recorded; what follows from it is up to whoever takes the run next.
+        if is_input && !self.after_resolution {
             let left = self.interpreter.clone().next(self.decided_at);
             assert_eq!(left, None, "before {seq} something else had to happen");
         }
@@ -94,7 +96,7 @@ impl Walk<'_> {
                 assert_eq!(body.effect, self.plan.steps[call.step].effect, "the class at {seq}");
                 self.story.attempts += 1;
             }
-            Body::StepReturned(body) => self.hear(body, values(placed).remove("output"), seq),
+            Body::StepReturned(body) => self.hear(body, values(placed).remove("output"), event.at, seq),
             Body::StepResolved(body) => {
                 let call = call_id(self.plan, &body.step_id, body.item.as_deref());
                 assert!(self.interpreter.is_held(call), "a resolution at {seq} of a call that is not held");
@@ -118,7 +120,7 @@ impl Walk<'_> {
         if !is_input {
             self.decided_at = event.at;
         }
-        self.after_input = is_input;
+        self.after_resolution = is_resolution;
     }
 
     fn expect(&mut self, placed: &Placed, got: &Move) {
@@ -126,7 +128,7 @@ impl Walk<'_> {
         assert_eq!(expected.as_ref(), Some(got), "at {} this had to happen, and not that", placed.entry.event.seq);
     }
 
-    fn hear(&mut self, body: &StepReturned, output: Option<Value>, seq: u64) {
+    fn hear(&mut self, body: &StepReturned, output: Option<Value>, at: u64, seq: u64) {
         let call = call_id(self.plan, &body.step_id, body.item.as_deref());
         assert!(self.interpreter.is_open(call), "an outcome at {seq} of a call that was not made");
         let heard = outcome(body, output);
@@ -147,6 +149,11 @@ impl Walk<'_> {
             Recorded::Hold => Then::Hold,
         };
         assert_eq!(recorded, then, "what follows the outcome at {seq}");
+        assert_eq!(body.retry_at.is_some(), then == Then::Retry, "the time of the next attempt at {seq}");
+        if let Some(due) = body.retry_at {
+            let delay = self.interpreter.delay_us(call);
+            assert!(delay.contains(&(due - at)), "at {seq} the delay is {} and not in {delay:?}", due - at);
+        }
         self.story.told.entry(call).or_default().push(Told::Heard(heard, body.cost_microcents));
     }
 
