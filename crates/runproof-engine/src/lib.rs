@@ -6,6 +6,7 @@
 
 pub mod admission;
 pub mod audit;
+pub mod codes;
 pub mod decide;
 pub mod draft;
 pub mod driver;

@@ -33,7 +33,7 @@ pub use parse::{check, parse};
 pub use read::Format;
 pub use warn::check_skills;
 
-/// The JSON Schema of a plan (2020-12). It refuses less than [`parse`]: it knows no graph and no expression.
+/// The JSON Schema of a plan (2020-12). It refuses less than [`parse()`]: it knows no graph and no expression.
 pub const JSON_SCHEMA: &str = include_str!("../../../docs/spec/plan.schema.json");
 /// Value of `schema` in a plan.
 pub const SCHEMA: &str = "runproof.plan/v1";

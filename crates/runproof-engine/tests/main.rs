@@ -3,9 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "everything here is a test, and a panic is how a test fails")]
 
 mod book;
+mod codes;
 mod doubles;
 mod expression;
 mod fold;
+mod parallel;
 mod plans;
 mod plans_graph;
 mod plans_inputs;

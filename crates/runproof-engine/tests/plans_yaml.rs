@@ -1,5 +1,6 @@
 //! Plans as YAML: the same JSON, or a refusal with its place.
 
+use proptest::prelude::*;
 use runproof_engine::plan::{self, Format};
 use serde_json::{Value, json};
 
@@ -153,5 +154,54 @@ fn the_form_of_a_document_is_told_by_its_extension_and_else_by_its_first_charact
         (None, "", Format::Yaml),
     ] {
         assert_eq!(Format::of(extension, bytes.as_bytes()), expected, "{extension:?} {bytes}");
+    }
+}
+
+/// JSON values with texts that YAML could take for something else.
+fn any_json() -> impl Strategy<Value = Value> {
+    let text = prop_oneof![
+        "[ -~\n\té]{0,12}",
+        prop::sample::select(vec![
+            "yes",
+            "0123",
+            "~",
+            "null",
+            "1e3",
+            "- x",
+            "a: b",
+            "# c",
+            "&a",
+            "!t",
+            "<<",
+            "{{ goal }}"
+        ])
+        .prop_map(str::to_owned),
+    ];
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        text.clone().prop_map(Value::from),
+    ];
+    leaf.prop_recursive(4, 24, 4, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::Array),
+            prop::collection::btree_map(text.clone(), inner, 0..4).prop_map(|members| members.into_iter().collect()),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn json_read_as_yaml_is_the_same_value(value in any_json()) {
+        prop_assert_eq!(read(&value.to_string()), Ok(value.clone()));
+        prop_assert_eq!(read(&format!("{value:#}\n")), Ok(value));
+    }
+
+    #[test]
+    fn no_text_brings_the_reader_down(text in "[-?:,\\[\\]{}#&*!|>'\"%@`~<=. \n\tab01]{0,60}") {
+        if let Ok(value) = read(&text) {
+            prop_assert_eq!(Format::Json.read(value.to_string().as_bytes()), Ok(value));
+        }
     }
 }

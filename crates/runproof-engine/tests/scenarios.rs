@@ -14,6 +14,7 @@
 //! resolve STEP done|not_done             somebody says what came of a step
 //! die N                                  once, and die instead of making the Nth append; another process takes over
 //! clock N                                the clock goes back by N milliseconds
+//! later N                                N milliseconds pass
 //! ```
 //! Times are milliseconds since the run was created. After each story the whole record is examined and replayed.
 
@@ -215,6 +216,7 @@ impl Story {
                 self.book.give_back();
             }
             ["clock", back] => self.clock.set(self.clock.now() - back.parse::<u64>().unwrap() * 1000),
+            ["later", ms] => self.clock.move_to(self.clock.now() + ms.parse::<u64>().unwrap() * 1000),
             ["cancel"] => {
                 self.cancel.ask();
                 let claimed = block_on(self.book.claim_run("w_1", "t_1", "r_1")).unwrap();

@@ -66,7 +66,7 @@ pub enum TrustError {
     #[error("trust file names key `{0}` twice")]
     Twice(String),
     /// A key or head cannot be read.
-    #[error("trust file: {0}")]
+    #[error(transparent)]
     Note(#[from] NoteError),
     /// A head that no key of the file has signed.
     #[error("known head of `{0}` is not signed by a trusted key")]

@@ -3,7 +3,9 @@
 
 mod apply;
 mod forge;
+mod ledger;
 mod read;
+mod verify_state;
 mod writer;
 
 use std::fs::{File, OpenOptions};
@@ -27,6 +29,8 @@ use crate::{AgentRow, CommandError, Evidence, Notary, Opened, RunListing, Stamp,
 use writer::{Batch, Job, Writer};
 
 pub use forge::forge_cost;
+pub use ledger::{CheckpointRow, RunStream, Snapshot, StoredTile};
+pub use verify_state::VerifyState;
 
 /// How long a statement waits for a lock that another process holds.
 const BUSY: Duration = Duration::from_secs(10);
@@ -61,9 +65,14 @@ pub enum OpenError {
         /// Where it stands.
         status: migrate::Status,
     },
-    /// The schema cannot be read.
-    #[error(transparent)]
-    Migrate(#[from] migrate::MigrateError),
+    /// The schema cannot be read or brought to head.
+    #[error("`{path}`: {source}")]
+    Migrate {
+        /// Database file.
+        path: PathBuf,
+        /// Why.
+        source: MigrateError,
+    },
     /// `init` has not finished: the ledger has no origin.
     #[error("`{0}` has no ledger")]
     NoLedger(PathBuf),
@@ -147,7 +156,7 @@ pub fn create(path: &Path, now: &str) -> Result<migrate::Status, OpenError> {
             switched => break switched.map_err(sqlite)?,
         }
     }
-    Ok(migrate::apply(&mut connection, now)?)
+    migrate::apply(&mut connection, now).map_err(|source| OpenError::Migrate { path: path.to_owned(), source })
 }
 
 /// Where the database at `path` stands.
@@ -162,7 +171,9 @@ pub fn status(path: &Path) -> Result<migrate::Status, OpenError> {
     read.map_err(|error| match error {
         // Nothing was migrated here: what SQLite said is about opening the file.
         MigrateError::Sqlite(source) => OpenError::Sqlite { path: path.to_owned(), source },
-        MigrateError::Checksum(_) | MigrateError::Newer { .. } => OpenError::Migrate(error),
+        MigrateError::Checksum(_) | MigrateError::Newer { .. } => {
+            OpenError::Migrate { path: path.to_owned(), source: error }
+        }
     })
 }
 

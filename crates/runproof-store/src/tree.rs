@@ -43,6 +43,11 @@ impl Tree {
         self.size
     }
 
+    /// The last tile of every level: with the size, all that is needed to [`Tree::load`] it again.
+    pub fn edge(&self) -> &[Vec<Hash>] {
+        &self.edge
+    }
+
     /// Adds a leaf hash and returns its index.
     pub fn push(&mut self, leaf: Hash) -> u64 {
         let index = self.size;

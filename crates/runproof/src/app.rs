@@ -1,5 +1,6 @@
 //! The composition root: environment in, a home, a database and an engine out.
 
+use std::env::VarError;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use runproof_skills::registry::{Options, Ports, builtin};
 use runproof_store::sqlite::{OpenError, SqliteStore};
 
 use crate::engine::Engine;
-use crate::error::{AppError, Kind};
+use crate::error::{AppError, Code};
 use crate::home::Home;
 use crate::output::Output;
 use crate::runtime::{self, EnvSecrets, SystemClock, SystemEntropy};
@@ -40,39 +41,40 @@ impl App {
     /// # Errors
     /// [`AppError`] names the variable that is wrong. Nothing is replaced by something else.
     pub fn from_environment() -> Result<Self, AppError> {
-        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let folder = match (variable("RUNPROOF_HOME"), variable("HOME")) {
+        let path = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+        let folder = match (path("RUNPROOF_HOME"), path("HOME")) {
             (Some(folder), _) => PathBuf::from(folder),
             (None, Some(home)) => Path::new(&home).join(".runproof"),
             (None, None) => {
-                return Err(AppError::usage("home.unknown", "neither RUNPROOF_HOME nor HOME is set")
-                    .hint("export RUNPROOF_HOME=…"));
+                return Err(AppError::new(Code::HomeUnknown, "neither RUNPROOF_HOME nor HOME is set")
+                    .hint("export RUNPROOF_HOME=/path/to/a/folder"));
             }
         };
-        let url = variable("DATABASE_URL");
+        let url = variable("DATABASE_URL")?;
         let database = match &url {
             None => folder.join("runproof.db"),
             Some(url) => sqlite_path(url)?,
         };
-        if variable("USE_POSTGRES_TRACES").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
-            return Err(AppError::usage(
-                "database.contradiction",
+        if variable("USE_POSTGRES_TRACES")?.is_some_and(|value| value.eq_ignore_ascii_case("true")) {
+            return Err(AppError::new(
+                Code::DatabaseContradiction,
                 "USE_POSTGRES_TRACES=true, but the database is SQLite",
             )
             .hint("unset USE_POSTGRES_TRACES: the store is the one that DATABASE_URL names"));
         }
-        let egress = Egress::parse(&variable("RUNPROOF_EGRESS_ALLOW").unwrap_or_default()).map_err(|error| {
-            AppError::usage("egress.invalid", format!("RUNPROOF_EGRESS_ALLOW: {error}"))
+        let egress = Egress::parse(&variable("RUNPROOF_EGRESS_ALLOW")?.unwrap_or_default()).map_err(|error| {
+            AppError::new(Code::EgressInvalid, format!("RUNPROOF_EGRESS_ALLOW: {error}"))
                 .hint("a list of host, host:port or CIDR")
         })?;
-        let test_skills = match variable("RUNPROOF_TEST_SKILLS").as_deref() {
+        let test_skills = match variable("RUNPROOF_TEST_SKILLS")?.as_deref() {
             None | Some("false") => false,
             Some("true") => true,
             Some(other) => {
-                return Err(AppError::usage(
-                    "skills.invalid",
+                return Err(AppError::new(
+                    Code::SkillsInvalid,
                     format!("RUNPROOF_TEST_SKILLS is `{other}`, expected true or false"),
-                ));
+                )
+                .hint("leave it unset, except for tests"));
             }
         };
         Ok(Self { home: Home::at(folder), database, default_database: url.is_none(), egress, test_skills })
@@ -85,7 +87,10 @@ impl App {
     pub fn skills(&self, key_values: Arc<dyn KeyValues>) -> Result<Skills, AppError> {
         let options = Options { egress: self.egress.clone(), test_skills: self.test_skills };
         let ports = Ports { key_values, clock: Arc::new(SystemClock) };
-        builtin(&options, &ports).map_err(|error| AppError::new(Kind::Internal, "skills.setup", error.to_string()))
+        builtin(&options, &ports).map_err(|error| {
+            AppError::new(Code::SkillsSetup, format!("the skills cannot be set up: {error}"))
+                .hint("see that the machine's certificates can be read")
+        })
     }
 
     /// Opens the store for reading, and for leaving requests.
@@ -120,26 +125,38 @@ impl App {
     }
 }
 
+/// A variable that is set to something.
+fn variable(name: &str) -> Result<Option<String>, AppError> {
+    match std::env::var(name) {
+        Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
+        Err(VarError::NotPresent) => Ok(None),
+        Err(VarError::NotUnicode(_)) => {
+            Err(AppError::new(Code::EnvironmentEncoding, format!("{name} is not valid UTF-8"))
+                .hint(format!("set {name} again, or unset it")))
+        }
+    }
+}
+
 fn sqlite_path(url: &str) -> Result<PathBuf, AppError> {
     if let Some(path) = url.strip_prefix("sqlite://") {
         let path = path.split('?').next().unwrap_or_default();
         if path.is_empty() {
             return Err(
-                AppError::usage("database.url", "DATABASE_URL names no file").hint("sqlite:///path/to/runproof.db")
+                AppError::new(Code::DatabaseUrl, "DATABASE_URL names no file").hint("sqlite:///path/to/runproof.db")
             );
         }
         return Ok(PathBuf::from(path));
     }
     if url.starts_with("postgres://") || url.starts_with("postgresql://") {
         return Err(AppError::new(
-            Kind::Store,
-            "database.unsupported",
-            "this version has no Postgres store yet; nothing was written elsewhere",
+            Code::DatabaseUnsupported,
+            "DATABASE_URL names a Postgres database, which this version has no store for; nothing was written elsewhere",
         )
         .hint("use sqlite://PATH, or unset DATABASE_URL for the embedded store"));
     }
     let scheme = url.split(':').next().unwrap_or_default();
-    Err(AppError::usage("database.url", format!("DATABASE_URL has the scheme `{scheme}`, expected sqlite://PATH")))
+    Err(AppError::new(Code::DatabaseUrl, format!("DATABASE_URL has the scheme `{scheme}`, expected sqlite://PATH"))
+        .hint("sqlite:///path/to/runproof.db, or unset DATABASE_URL for the embedded store"))
 }
 
 /// The person at the command line.

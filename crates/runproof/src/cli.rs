@@ -2,10 +2,13 @@
 
 mod admin;
 mod demo;
+mod explain;
 mod init;
+mod inputs;
 mod legacy;
 mod list;
 mod log;
+mod plan;
 mod proof;
 mod run;
 mod skills;
@@ -20,7 +23,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::app::App;
 use crate::engine::{Command, Done};
-use crate::error::{AppError, Kind};
+use crate::error::{AppError, Code};
 use crate::output::Output;
 
 /// Runs AI-agent plans durably, and gives anyone a proof of the run that they can check offline.
@@ -48,7 +51,7 @@ Environment:   RUNPROOF_HOME          keys and the default database (default ~/.
                RUNPROOF_TRUST         trust file for verify
 
 Exit codes:    0 succeeded or VERIFIED, 1 internal, 2 usage, 3 failed, 4 halted, 5 waiting, 6 cancelled,
-               7 refused (nothing was written), 8 store not available; proof and verify: 10-13, 20-23, 30, 31";
+               7 refused (nothing was written), 8 store not available; proof, verify and log: 10-13, 20-23, 30, 31";
 
 #[derive(Args, Clone, Copy)]
 struct Globals {
@@ -74,6 +77,9 @@ enum Verb {
     ListAgents(list::ListAgents),
     /// List the skills that plans can use
     ListSkills(skills::ListSkills),
+    /// Judge a plan without running it
+    #[command(subcommand)]
+    Plan(plan::Plan),
     /// Run a goal or a plan, and wait for the end
     Run(run::Run),
     /// Work on queued runs until stopped
@@ -102,20 +108,29 @@ enum Verb {
     LegacyRoot(legacy::LegacyRoot),
     /// See a run, its proof, and tampering found, in one minute and without network
     Demo(demo::Demo),
+    /// Say what a code or a verdict means and what to do about it
+    Explain(explain::Explain),
 }
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return no_command(&error),
+    };
     let output = Output { json: cli.globals.json, verbose: cli.globals.verbose };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let result = match runtime {
         Ok(runtime) => {
-            let result = runtime.block_on(dispatch(cli.command, output));
+            let result = runtime.block_on(async {
+                refuse_to_die_of_file_limits();
+                dispatch(cli.command, output).await
+            });
             runtime.shutdown_timeout(Duration::from_secs(1));
             result
         }
-        Err(error) => Err(AppError::new(Kind::Internal, "runtime", format!("cannot start: {error}"))),
+        Err(error) => Err(AppError::new(Code::InternalRuntime, format!("cannot start the program's threads: {error}"))
+            .hint("see that the machine has memory and processes left")),
     };
     match result {
         Ok(code) => ExitCode::from(code),
@@ -123,6 +138,32 @@ pub fn main() -> ExitCode {
             output.error(&error);
             ExitCode::from(error.kind.exit_code())
         }
+    }
+}
+
+/// A file that may not grow further is a full disk: an error of the write, and no reason to be killed in the middle.
+fn refuse_to_die_of_file_limits() {
+    const SIGXFSZ: i32 = 25;
+    let caught = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::from_raw(SIGXFSZ));
+    drop(caught); // the handler stays; where it cannot be set, being killed is a crash, and those lose nothing
+}
+
+/// A command line without a command: somebody asked for help, or it is wrong.
+fn no_command(error: &clap::Error) -> ExitCode {
+    let json = std::env::args_os().any(|argument| argument == "--json");
+    let text = error.render().to_string();
+    match text.strip_prefix("error: ") {
+        Some(problem) => {
+            let (problem, usage) = problem.split_once("\n\n").unwrap_or((problem, ""));
+            let problem: Vec<&str> = problem.lines().map(str::trim).collect();
+            let mut error = AppError::new(Code::UsageArgument, problem.join(" "));
+            if json {
+                error = error.hint("runproof --help"); // people get the usage line of the command, which says more
+            }
+            Output { json, verbose: false }.usage(&error, usage);
+            ExitCode::from(error.kind.exit_code())
+        }
+        None => error.exit(),
     }
 }
 
@@ -134,6 +175,7 @@ async fn dispatch(verb: Verb, output: Output) -> Result<u8, AppError> {
         Verb::CreateAgent(command) => command.run(output).await,
         Verb::ListAgents(command) => command.run(output).await,
         Verb::ListSkills(command) => command.run(output),
+        Verb::Plan(command) => command.run(output),
         Verb::Run(command) => command.run(output).await,
         Verb::Worker(command) => command.run(output).await,
         Verb::GetRun(command) => command.run(output).await,
@@ -147,6 +189,7 @@ async fn dispatch(verb: Verb, output: Output) -> Result<u8, AppError> {
         Verb::Log(command) => command.run(output).await,
         Verb::LegacyRoot(command) => command.run(output),
         Verb::Demo(command) => command.run(output).await,
+        Verb::Explain(command) => command.run(output),
     }
 }
 
@@ -173,7 +216,7 @@ async fn execute(app: &App, output: Output, command: Command) -> Result<Done, Ap
 async fn request(app: &App, output: Output, command: &Command) -> Result<Done, AppError> {
     let store = app.reader()?;
     let body = serde_json::to_string(command)
-        .map_err(|error| AppError::new(Kind::Internal, "request.encode", error.to_string()))?;
+        .map_err(|error| AppError::new(Code::RequestAnswer, format!("the request cannot be written: {error}")))?;
     let id = store.leave_request(command.tenant(), &body)?;
     let started = std::time::Instant::now();
     let mut turns = 0u32;
@@ -186,15 +229,16 @@ async fn request(app: &App, output: Output, command: &Command) -> Result<Done, A
             engine.answer_requests().await?;
         }
         if let Some(answer) = store.take_answer(id)? {
-            let unreadable =
-                |error: serde_json::Error| AppError::new(Kind::Internal, "request.answer", error.to_string());
+            let unreadable = |error: serde_json::Error| {
+                AppError::new(Code::RequestAnswer, format!("the answer to request {id} cannot be read: {error}"))
+                    .hint("the engine is another version of runproof: see with `runproof list-runs` what it did")
+            };
             return serde_json::from_str::<Result<Done, AppError>>(&answer).map_err(unreadable)?;
         }
         tokio::time::sleep(POLL).await;
     }
     Err(AppError::new(
-        Kind::Store,
-        "request.unanswered",
+        Code::RequestUnanswered,
         format!("the engine has not answered request {id} yet; it stays queued"),
     )
     .hint("see that a worker is running, then look with `runproof list-runs`"))

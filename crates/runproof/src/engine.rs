@@ -10,12 +10,13 @@ use runproof_engine::ports::{Append, BoxFuture, Claim, Claimed, Journal};
 use runproof_engine::projection;
 use runproof_engine::run::{CallId, Run};
 use runproof_proof::event::{Actor, Resolution};
+use runproof_proof::finding::printable;
 use runproof_store::sqlite::SqliteStore;
 use runproof_store::{Stamp, Store, TenantChange};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
-use crate::error::{AppError, Kind};
+use crate::error::{AppError, Code};
 use crate::runtime;
 
 /// When a run that could not be driven on is tried again, in microseconds.
@@ -187,7 +188,8 @@ impl Engine {
         }
         let Some(claimed) = self.claim(tenant, run_id).await? else {
             let run = self.load(tenant, run_id).await?;
-            return Err(AppError::new(Kind::Refused, "run.over", format!("run `{run_id}` is {}", run.status().word())));
+            return Err(AppError::new(Code::RunOver, format!("run `{run_id}` is {}", run.status().word()))
+                .hint("a run that is over cannot be cancelled; `runproof get-run` shows how it ended"));
         };
         let signal = Signal::default();
         signal.ask(actor, reason);
@@ -239,10 +241,10 @@ impl Engine {
             let Some(current) = claimed.take() else {
                 let run = self.load(&tenant, &run_id).await?;
                 return Err(AppError::new(
-                    Kind::Refused,
-                    "run.taken",
-                    format!("run `{run_id}` is {}", run.status().word()),
-                ));
+                    Code::RunTaken,
+                    format!("run `{run_id}` is {} and somebody else has it", run.status().word()),
+                )
+                .hint(format!("runproof get-run {run_id}")));
             };
             match self.drive_once(current).await? {
                 (_, Left::Until(at)) => {
@@ -285,19 +287,24 @@ impl Engine {
         for (id, tenant, body) in &requests {
             let answer = match serde_json::from_str::<Command>(body) {
                 Ok(command) if command.tenant() == tenant => self.execute(command).await,
-                Ok(_) => Err(AppError::new(
-                    Kind::Refused,
-                    "request.tenant",
-                    "the request is for another tenant than its row",
-                )),
+                Ok(other) => Err(AppError::new(
+                    Code::RequestTenant,
+                    format!(
+                        "request {id} is for tenant `{}`, its row for `{}`",
+                        printable(other.tenant()),
+                        printable(tenant)
+                    ),
+                )
+                .hint("somebody wrote this request past `runproof`; look who can write to the database")),
                 Err(error) => Err(AppError::new(
-                    Kind::Refused,
-                    "request.unreadable",
-                    format!("the request cannot be read: {error}"),
-                )),
+                    Code::RequestUnreadable,
+                    format!("request {id} cannot be read: {}", printable(&error.to_string())),
+                )
+                .hint("both processes have to be the same version of runproof")),
             };
-            let text = serde_json::to_string(&answer)
-                .map_err(|error| AppError::new(Kind::Internal, "request.answer", error.to_string()))?;
+            let text = serde_json::to_string(&answer).map_err(|error| {
+                AppError::new(Code::RequestAnswer, format!("the answer to request {id} cannot be written: {error}"))
+            })?;
             self.store.answer_request(*id, text).await?;
         }
         Ok(requests.len())
@@ -315,7 +322,7 @@ impl Command {
 }
 
 fn not_waiting(message: String) -> AppError {
-    AppError::new(Kind::Refused, "run.not_waiting", message).hint("runproof get-run shows what a run waits for")
+    AppError::new(Code::RunNotWaiting, message).hint("runproof get-run shows what a run waits for")
 }
 
 fn done(run: &Run, existing: bool) -> Done {
@@ -324,6 +331,10 @@ fn done(run: &Run, existing: bool) -> Done {
 
 /// The tenant has no such run.
 pub fn no_run(tenant: &str, run_id: &str) -> AppError {
-    let shown = runproof_proof::finding::printable(run_id);
-    AppError::usage("run.not_found", format!("run `{shown}` not found in tenant `{tenant}`")).hint("runproof list-runs")
+    let shown = printable(run_id);
+    let message = match tenant {
+        "*" => format!("run `{shown}` not found in any tenant"),
+        tenant => format!("run `{shown}` not found in tenant `{}`", printable(tenant)),
+    };
+    AppError::new(Code::RunNotFound, message).hint("runproof list-runs")
 }

@@ -1,7 +1,8 @@
 //! `RUNPROOF_HOME`: the log key, the local trust file and the last checkpoint, on another medium than the database.
 
+use std::fmt::Display;
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -10,7 +11,7 @@ use runproof_proof::note::{Note, NoteSigner};
 use runproof_proof::trust::Trust;
 use runproof_store::Notary;
 
-use crate::error::{AppError, Kind};
+use crate::error::{AppError, Code};
 use crate::runtime;
 
 /// The folder.
@@ -45,7 +46,7 @@ impl Home {
         self.folder.join("last-checkpoint")
     }
 
-    /// Makes the folder, the key and the trust file, unless the key is there. Answers whether it made them.
+    /// Makes the folder, the key and the trust file where they are missing. Answers whether it made the key.
     ///
     /// # Errors
     /// [`AppError`] when a file cannot be written.
@@ -55,15 +56,23 @@ impl Home {
         made.map_err(|error| cannot("create", &self.folder, &error))?;
         let path = self.key_path();
         if path.exists() {
+            // Whoever was stopped between the two files gets the second one now.
+            if !self.trust_path().exists() {
+                self.write_trust(&self.signer()?)?;
+            }
             return Ok(false);
         }
         let signer = NoteSigner::from_seed(origin, &runtime::random()).map_err(|error| {
-            AppError::usage("init.origin", format!("`{origin}` cannot name a log: {error}"))
+            AppError::new(Code::InitOrigin, format!("`{origin}` cannot name a log: {error}"))
                 .hint("a host and path, such as example.com/agents")
         })?;
         write_durably(&path, signer.to_private_text().as_bytes(), 0o600)?;
-        write_durably(&self.trust_path(), Trust::file(&[signer.verifier()]).as_bytes(), 0o644)?;
+        self.write_trust(&signer)?;
         Ok(true)
+    }
+
+    fn write_trust(&self, signer: &NoteSigner) -> Result<(), AppError> {
+        write_durably(&self.trust_path(), Trust::file(&[signer.verifier()]).as_bytes(), 0o644)
     }
 
     /// The key.
@@ -72,9 +81,11 @@ impl Home {
     /// [`AppError`] when it is missing or cannot be read.
     pub fn signer(&self) -> Result<NoteSigner, AppError> {
         let path = self.key_path();
-        let text = fs::read_to_string(&path).map_err(|error| cannot("read", &path, &error).hint("runproof init"))?;
-        NoteSigner::parse(&text)
-            .map_err(|error| AppError::new(Kind::Store, "home.key", format!("`{}`: {error}", path.display())))
+        let bytes = fs::read(&path).map_err(|error| cannot("read", &path, &error))?;
+        NoteSigner::parse(&String::from_utf8_lossy(&bytes)).map_err(|error| {
+            AppError::new(Code::HomeKey, format!("`{}`: {error}", path.display()))
+                .hint("put the key file back from a backup: no other key continues this ledger")
+        })
     }
 
     /// The local trust, with the last checkpoint as a known head.
@@ -83,27 +94,45 @@ impl Home {
     /// [`AppError`] when the file is missing or cannot be read.
     pub fn trust(&self) -> Result<Trust, AppError> {
         let path = self.trust_path();
-        let bytes = fs::read(&path).map_err(|error| cannot("read", &path, &error).hint("runproof init"))?;
-        let mut trust = Trust::parse("local", &bytes)
-            .map_err(|error| AppError::usage("trust.invalid", format!("`{}`: {error}", path.display())))?;
-        if let Ok(note) = fs::read(self.checkpoint_path()) {
-            trust.add_head(&note).map_err(|error| {
-                AppError::new(
-                    Kind::Store,
-                    "home.checkpoint",
-                    format!("`{}`: {error}", self.checkpoint_path().display()),
-                )
-            })?;
+        let bytes = fs::read(&path).map_err(|error| cannot("read", &path, &error))?;
+        let mut trust = Trust::parse("local", &bytes).map_err(|error| {
+            AppError::new(Code::TrustInvalid, format!("`{}`: {error}", path.display()))
+                .hint("put the trust file back from a backup; the key in it is the one that `runproof key show` prints")
+        })?;
+        if let Some(note) = self.kept()? {
+            trust.add_head(&note).map_err(|error| self.bad_checkpoint(&error))?;
         }
         Ok(trust)
+    }
+
+    /// The newest checkpoint that was signed here, if any was.
+    fn kept(&self) -> Result<Option<Vec<u8>>, AppError> {
+        let path = self.checkpoint_path();
+        match fs::read(&path) {
+            Ok(note) => Ok(Some(note)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(cannot("read", &path, &error)),
+        }
+    }
+
+    fn bad_checkpoint(&self, problem: &dyn Display) -> AppError {
+        let message = format!("`{}`: {problem}", self.checkpoint_path().display());
+        AppError::new(Code::HomeCheckpoint, message)
+            .hint("put the file back from a backup: without it nobody here can tell an older database")
     }
 
     /// A notary with the key of this folder.
     ///
     /// # Errors
-    /// As [`Home::signer`].
+    /// As [`Home::signer`]; and when the last checkpoint cannot be read or is not by this key: going on without it could
+    /// sign a second history.
     pub fn notary(&self) -> Result<Box<dyn Notary>, AppError> {
-        Ok(Box::new(HomeNotary { signer: self.signer()?, path: self.checkpoint_path() }))
+        let signer = self.signer()?;
+        if let Some(note) = self.kept()? {
+            let mut own = Trust::in_key("local", signer.verifier());
+            own.add_head(&note).map_err(|error| self.bad_checkpoint(&error))?;
+        }
+        Ok(Box::new(HomeNotary { signer, path: self.checkpoint_path() }))
     }
 }
 
@@ -134,7 +163,12 @@ impl Notary for HomeNotary {
 }
 
 fn cannot(what: &str, path: &Path, error: &std::io::Error) -> AppError {
-    AppError::new(Kind::Store, "home.io", format!("cannot {what} `{}`: {error}", path.display()))
+    let missing = error.kind() == ErrorKind::NotFound && what == "read";
+    AppError::new(Code::HomeIo, format!("cannot {what} `{}`: {error}", path.display())).hint(if missing {
+        "runproof init"
+    } else {
+        "check the path, the permissions and the disk"
+    })
 }
 
 /// Replaces a file so that a crash leaves either the old one or the new one.

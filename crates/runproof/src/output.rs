@@ -1,6 +1,7 @@
 //! The one place that prints: data to stdout, text for people to stderr.
 
 use std::io::{IsTerminal, Write};
+use std::path::Path;
 
 use runproof_proof::finding::printable;
 use serde_json::Value;
@@ -41,6 +42,14 @@ impl Output {
         }
     }
 
+    /// Replaces the line at the bottom of a terminal; without a terminal, nothing.
+    pub fn bar(self, text: &str) {
+        if self.progress() {
+            let mut stderr = std::io::stderr();
+            write!(stderr, "\r\x1b[2K{text}").and_then(|()| stderr.flush()).ok();
+        }
+    }
+
     /// Prints a line for people who asked for more.
     pub fn detail(self, text: &str) {
         if self.verbose {
@@ -55,28 +64,42 @@ impl Output {
             std::io::stdout().write_all(format!("{value:#}\n").as_bytes()).ok();
             return;
         }
-        let mut text = format!("error: {} [{}]\n", harmless(&error.message), error.code);
-        for finding in &error.findings {
-            text.push_str(&format!(
-                "  {}  {}  [{}]\n",
-                harmless(&finding.path),
-                harmless(&finding.message),
-                finding.code
-            ));
-            if !finding.hint.is_empty() {
-                text.push_str(&format!("      hint: {}\n", harmless(&finding.hint)));
-            }
+        std::io::stderr().write_all(text(error).as_bytes()).ok();
+    }
+
+    /// Prints that the command line is wrong, and how it is meant.
+    pub fn usage(self, error: &AppError, usage: &str) {
+        self.error(error);
+        for line in usage.trim_end().lines() {
+            self.note(&harmless(line));
         }
-        if let Some(hint) = &error.hint {
-            text.push_str(&format!("hint: {}\n", harmless(hint)));
-        }
-        std::io::stderr().write_all(text.as_bytes()).ok();
     }
 }
 
+/// An error as people see it.
+fn text(error: &AppError) -> String {
+    let mut text = format!("error[{}]: {}\n", error.code.word(), harmless(&error.message));
+    for finding in &error.findings {
+        let (path, message) = (harmless(&finding.path), harmless(&finding.message));
+        text.push_str(&format!("  {path}  {message}  [{}]\n", finding.code));
+        if !finding.hint.is_empty() {
+            text.push_str(&format!("      hint: {}\n", harmless(&finding.hint)));
+        }
+    }
+    if let Some(hint) = &error.hint {
+        text.push_str(&format!("hint: {}\n", harmless(hint)));
+    }
+    text
+}
+
 /// Text that somebody else wrote, with what could drive a terminal escaped.
-fn harmless(text: &str) -> String {
+pub fn harmless(text: &str) -> String {
     text.chars().map(|character| printable(character.encode_utf8(&mut [0; 4]))).collect()
+}
+
+/// A path as JSON can hold it: bytes that are no text are replaced.
+pub fn shown(path: &Path) -> String {
+    path.display().to_string()
 }
 
 /// A table with aligned columns. Cells may hold what somebody else wrote.

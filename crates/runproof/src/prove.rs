@@ -4,6 +4,7 @@
 
 mod columns;
 mod shared;
+pub(crate) mod whole;
 
 use std::collections::BTreeMap;
 

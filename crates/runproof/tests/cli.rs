@@ -122,11 +122,7 @@ fn data_goes_to_stdout_and_errors_for_people_to_stderr() {
     let refused = ["run", "--tenant-id", TENANT, "--agent-id", "nobody", "--goal", "x"];
     let bad = home.run(&refused);
     assert_eq!((bad.code, bad.stdout.as_str()), (7, ""));
-    assert!(
-        bad.stderr.contains("error: ") && bad.stderr.contains("[agent.missing]") && bad.stderr.contains("hint: "),
-        "{}",
-        bad.stderr
-    );
+    assert!(bad.stderr.contains("error[agent.missing]: ") && bad.stderr.contains("hint: "), "{}", bad.stderr);
     let bad = home.run(&[&refused[..], &["--json"]].concat());
     assert_eq!((bad.code, bad.stderr.as_str()), (7, ""));
     assert_eq!((bad.error_code().as_str(), bad.json()["error"]["hint"].is_string()), ("agent.missing", true));

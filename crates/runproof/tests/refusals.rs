@@ -189,12 +189,10 @@ fn a_bad_plan_is_refused_with_everything_that_is_wrong_with_it() {
 fn what_the_plan_schema_does_not_support_yet_is_refused_with_its_path() {
     let home = Home::initialised();
     for (member, value) in [
-        ("needs", json!(["x"])),
-        ("when", json!("true")),
-        ("foreach", json!([1, 2])),
-        ("output_key", json!("x")),
+        ("depends_on", json!(["x"])),
         ("approval", json!({})),
         ("budget", json!({})),
+        ("compensate", json!({})),
         ("output_schema", json!({})),
     ] {
         let mut step = good_step();
@@ -202,7 +200,7 @@ fn what_the_plan_schema_does_not_support_yet_is_refused_with_its_path() {
         let path = format!("$.steps[0].{member}");
         assert_eq!(findings(&home, &with_steps(json!([step]))), [("plan.unsupported".to_owned(), path)]);
     }
-    for member in ["budget", "inputs", "outputs", "timeout_ms", "context"] {
+    for member in ["budget", "outputs", "context"] {
         let mut plan: Value = serde_json::from_str(&with_steps(json!([good_step()]))).unwrap();
         plan[member] = json!(1);
         assert_eq!(findings(&home, &plan.to_string()), [("plan.unsupported".to_owned(), format!("$.{member}"))]);

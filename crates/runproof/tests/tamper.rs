@@ -3,7 +3,7 @@
 
 mod bundle;
 mod rows;
-mod scene;
+pub(crate) mod scene;
 mod whole;
 
 pub(crate) use rows::KINDS;

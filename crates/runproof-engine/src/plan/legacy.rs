@@ -38,17 +38,13 @@ struct Converter {
 
 /// What a plan says for steps that say nothing themselves.
 struct Defaults<'a> {
-    retry_policy: Option<&'a Value>,
+    retry: Option<Map<String, Value>>,
     on_error: Option<&'a Value>,
 }
 
 impl Converter {
     fn find(&mut self, path: impl Into<String>, message: impl Into<String>, hint: impl Into<String>) {
-        let finding = PlanFinding::error("plan.legacy", path, message, hint);
-        // What is wrong with a default is found for every step that takes it.
-        if !self.findings.contains(&finding) {
-            self.findings.push(finding);
-        }
+        self.findings.push(PlanFinding::error("plan.legacy", path, message, hint));
     }
 
     fn plan(&mut self, value: &Value) -> Value {
@@ -56,8 +52,9 @@ impl Converter {
         plan.insert("schema".to_owned(), json!(SCHEMA));
         let empty = Vec::new();
         let steps = value.get("steps").and_then(Value::as_array).unwrap_or(&empty);
+        let policy = value.get("default_retry_policy").filter(|policy| !policy.is_null());
         let defaults = Defaults {
-            retry_policy: value.get("default_retry_policy").filter(|policy| !policy.is_null()),
+            retry: policy.and_then(|policy| self.policy(policy, "$.default_retry_policy")),
             on_error: value.get("default_on_error").filter(|word| !word.is_null()),
         };
         for (name, value) in value.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null()) {
@@ -125,7 +122,7 @@ impl Converter {
         if !fallback.is_empty() {
             out.insert("fallback".to_owned(), Value::Object(fallback));
         }
-        if let Some(retry) = self.retry(members, defaults.retry_policy, &path) {
+        if let Some(retry) = self.retry(members, defaults.retry.as_ref(), &path) {
             out.insert("retry".to_owned(), retry);
         }
         self.needs(&mut out, members.get("depends_on"), named, &path);

@@ -32,7 +32,7 @@ pub fn parse(value: &Value) -> Result<Plan, Vec<PlanFinding>> {
     }
 }
 
-/// Reads a plan as [`parse`] does, and warns about a valid one.
+/// Reads a plan as [`parse()`] does, and warns about a valid one.
 pub fn check(value: &Value) -> (Option<Plan>, Vec<PlanFinding>) {
     match parse(value) {
         Ok(plan) => {

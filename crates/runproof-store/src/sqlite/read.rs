@@ -35,15 +35,26 @@ pub(super) fn stream(connection: &Connection, tenant: &str, stream: &str) -> Res
     rows.collect::<Result<_, _>>().map_err(unavailable)
 }
 
-fn transition(row: &Row<'_>) -> rusqlite::Result<TransitionRow> {
+/// A row as it is. What cannot be in such a column is read as something that no event says, so that whoever compares
+/// names the column: the largest number, or `(NULL)`.
+pub(super) fn transition(row: &Row<'_>) -> rusqlite::Result<TransitionRow> {
+    let number = |index| row.get::<_, u64>(index).unwrap_or(u64::MAX);
+    let text = |index| {
+        Ok::<_, rusqlite::Error>(match row.get_ref(index)? {
+            ValueRef::Text(text) => String::from_utf8_lossy(text).into_owned(),
+            ValueRef::Null | ValueRef::Integer(_) | ValueRef::Real(_) | ValueRef::Blob(_) => {
+                format!("({})", cell(row, index)?)
+            }
+        })
+    };
     Ok(TransitionRow {
-        first_leaf: row.get(0)?,
-        tenant: row.get(1)?,
-        stream: row.get(2)?,
-        first_seq: row.get(3)?,
-        event_count: row.get(4)?,
-        events: row.get(5)?,
-        payloads: row.get(6)?,
+        first_leaf: number(0),
+        tenant: text(1)?,
+        stream: text(2)?,
+        first_seq: number(3),
+        event_count: number(4),
+        events: text(5)?,
+        payloads: text(6)?,
     })
 }
 
@@ -111,14 +122,19 @@ fn raw_rows(
 }
 
 /// Rows of a table under a condition, every stored column; generated ones are functions of the others.
-fn select(connection: &Connection, table: &str, condition: &str, values: &[&str]) -> Result<Vec<RawRow>, StoreError> {
+pub(super) fn select(
+    connection: &Connection,
+    table: &str,
+    condition: &str,
+    values: &[&str],
+) -> Result<Vec<RawRow>, StoreError> {
     let mut statement =
         connection.prepare_cached("SELECT name FROM pragma_table_xinfo(?1) WHERE hidden = 0").map_err(unavailable)?;
     let names = statement.query_map([table], |row| row.get::<_, String>(0)).map_err(unavailable)?;
     let names: Vec<String> = names.collect::<Result<_, _>>().map_err(unavailable)?;
     let quoted: Vec<String> = names.iter().map(|name| format!("\"{}\"", name.replace('"', "\"\""))).collect();
     let sql = format!("SELECT {} FROM {table} AS found WHERE {condition}", quoted.join(", "));
-    let mut statement = connection.prepare(&sql).map_err(unavailable)?;
+    let mut statement = connection.prepare_cached(&sql).map_err(unavailable)?;
     let rows = statement
         .query_map(rusqlite::params_from_iter(values), |row| {
             names.iter().enumerate().map(|(index, name)| Ok((name.clone(), cell(row, index)?))).collect()
@@ -127,7 +143,7 @@ fn select(connection: &Connection, table: &str, condition: &str, values: &[&str]
     rows.collect::<Result<_, _>>().map_err(unavailable)
 }
 
-fn cell(row: &Row<'_>, index: usize) -> rusqlite::Result<Cell> {
+pub(super) fn cell(row: &Row<'_>, index: usize) -> rusqlite::Result<Cell> {
     Ok(match row.get_ref(index)? {
         ValueRef::Null => Cell::Null,
         ValueRef::Integer(number) => Cell::Int(number),
@@ -172,7 +188,7 @@ pub(super) fn tree_size(connection: &Connection) -> Result<u64, StoreError> {
     Ok(connection.query_row(sql, [], |row| row.get(0)).optional().map_err(unavailable)?.unwrap_or(0))
 }
 
-fn tile(connection: &Connection, (level, tile): TileId) -> Option<Vec<Hash>> {
+pub(super) fn tile(connection: &Connection, (level, tile): TileId) -> Option<Vec<Hash>> {
     let mut statement =
         connection.prepare_cached("SELECT hashes FROM ledger_tiles WHERE level = ?1 AND tile = ?2").ok()?;
     let bytes: Vec<u8> = statement.query_row((level, tile), |row| row.get(0)).ok()?;

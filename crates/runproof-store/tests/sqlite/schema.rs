@@ -61,11 +61,9 @@ fn a_migration_with_another_text_is_refused() {
     let disk = OnDisk::new();
     taken(&disk.raw(), "UPDATE schema_migrations SET checksum = 'another' WHERE version = 1");
     let error = sqlite::create(&disk.path, NOW).unwrap_err();
-    assert!(matches!(error, OpenError::Migrate(MigrateError::Checksum(1))), "{error:?}");
-    assert_eq!(
-        error.to_string(),
-        "migration 0001 was applied with another text: the schema is not the one that this version knows"
-    );
+    assert!(matches!(error, OpenError::Migrate { source: MigrateError::Checksum(1), .. }), "{error:?}");
+    let text = "migration 0001 was applied with another text: the schema is not the one that this version knows";
+    assert_eq!(error.to_string(), format!("`{}`: {text}", disk.path.display()));
 }
 
 #[test]
@@ -74,7 +72,8 @@ fn a_newer_schema_is_refused() {
     disk.close();
     taken(&disk.raw(), "INSERT INTO schema_migrations VALUES (3, 'next', 'x', 'now')");
     let error = sqlite::create(&disk.path, NOW).unwrap_err();
-    assert_eq!(error.to_string(), "the database is at version 3, this program knows 2");
+    let text = format!("`{}`: the database is at version 3, this program knows 2", disk.path.display());
+    assert_eq!(error.to_string(), text);
     let text = format!("`{}` has schema version 3, this program needs 2", disk.path.display());
     let error = SqliteStore::open_engine(&disk.path, disk.keeper.notary()).err().unwrap();
     assert_eq!(error.to_string(), text);

@@ -1,13 +1,14 @@
 //! `create-tenant` and `create-agent`.
 
 use clap::Args;
+use runproof_proof::finding::printable;
 use runproof_store::TenantChange;
 use serde_json::json;
 
 use super::execute;
 use crate::app::{App, local_actor};
 use crate::engine::Command;
-use crate::error::{AppError, Kind};
+use crate::error::{AppError, Code};
 use crate::output::Output;
 
 /// Creates a tenant.
@@ -22,8 +23,8 @@ fn check_id(what: &str, id: &str) -> Result<(), AppError> {
     if runproof_proof::event::is_id(id) {
         return Ok(());
     }
-    let shown = runproof_proof::finding::printable(id);
-    Err(AppError::new(Kind::Refused, "request.id", format!("{what} `{shown}` is not an id, nothing was written"))
+    let shown = printable(id);
+    Err(AppError::new(Code::RequestId, format!("{what} `{shown}` is not an id, nothing was written"))
         .hint("1 to 64 of A-Z a-z 0-9 _ . : -"))
 }
 
@@ -61,15 +62,18 @@ impl CreateAgent {
         let id = self.id.unwrap_or_else(|| self.name.chars().map(|c| if allowed(c) { c } else { '-' }).collect());
         check_id("agent", &id)?;
         if id == "legacy-unknown" || self.name.contains('\0') {
-            return Err(AppError::new(Kind::Refused, "request.id", "this name is not allowed, nothing was written")
-                .hint("choose another --name"));
+            return Err(AppError::new(
+                Code::RequestId,
+                format!("agent name `{}` is reserved or has U+0000 in it, nothing was written", printable(&self.name)),
+            )
+            .hint("choose another --name"));
         }
         if !runproof_engine::redact::literal_secrets_in_text(&self.name).is_empty() {
             return Err(AppError::new(
-                Kind::Refused,
-                "name.literal_secret",
-                "the name holds a literal secret, nothing was written",
-            ));
+                Code::NameLiteralSecret,
+                "the agent's name holds a literal secret, nothing was written",
+            )
+            .hint("choose a --name without it, and change the secret: it may be in the history of your shell"));
         }
         let change = TenantChange::CreateAgent { id: id.clone(), name: self.name.clone() };
         let command = Command::Tenant { tenant: self.tenant_id.clone(), change, actor: local_actor() };

@@ -22,9 +22,9 @@ use super::run::steps_table;
 use super::verify::check;
 use crate::app::{App, local_actor};
 use crate::engine::Command;
-use crate::error::{AppError, Kind};
+use crate::error::{AppError, Code};
 use crate::home::Home;
-use crate::output::Output;
+use crate::output::{Output, shown};
 use crate::prove::prove;
 use crate::runtime;
 
@@ -109,8 +109,9 @@ impl Demo {
             "UPDATE aos_trace_steps SET cost_microcents = {after} WHERE step_id = '{FORGED}'  -- was {before}"
         ));
         let forged = prove(&SqliteStore::open_reader(&copy)?, TENANT, &run.id, &app.home.trust()?, None).await?;
-        let forged =
-            forged.ok_or_else(|| AppError::new(Kind::Internal, "demo.copy", "the copy has lost the run"))?.report;
+        let forged = forged
+            .ok_or_else(|| AppError::new(Code::DemoFailed, format!("the copy has lost run `{}`", run.id)))?
+            .report;
         page.say(&format!("{}  {}", page.verdict(forged.verdict()), forged.verdict().meaning()));
         let finding = forged.decisive().cloned();
         if let Some(finding) = &finding {
@@ -122,8 +123,8 @@ impl Demo {
         page.say(&format!("\nEverything is in {}; delete it when you have seen enough.", folder.display()));
         page.say("next: runproof init, then your own plan: see docs/guide/plans.md");
         let value = json!({
-            "run_id": run.id, "status": run.status().word(), "steps": run.steps.len(), "bundle": bundle, "vkey": key.vkey(),
-            "verify": offline.verdict(), "forged": { "verdict": forged.verdict(), "finding": finding }, "folder": folder,
+            "run_id": run.id, "status": run.status().word(), "steps": run.steps.len(), "bundle": shown(&bundle), "vkey": key.vkey(),
+            "verify": offline.verdict(), "forged": { "verdict": forged.verdict(), "finding": finding }, "folder": shown(&folder),
         });
         if output.json {
             output.print(&value, String::new);
@@ -132,29 +133,32 @@ impl Demo {
         if shown {
             Ok(0)
         } else {
-            Err(AppError::new(Kind::Internal, "demo.verdict", "the demo did not end with VERIFIED and TAMPERED"))
+            Err(AppError::new(Code::DemoFailed, "the demo did not end with VERIFIED and TAMPERED"))
         }
     }
 }
 
 fn app(folder: &Path, address: std::net::SocketAddr) -> Result<App, AppError> {
-    std::fs::create_dir_all(folder)
-        .map_err(|error| AppError::usage("demo.folder", format!("cannot create `{}`: {error}", folder.display())))?;
+    std::fs::create_dir_all(folder).map_err(|error| {
+        AppError::new(Code::DemoFolder, format!("cannot create `{}`: {error}", folder.display()))
+            .hint("choose another --folder")
+    })?;
     let home = Home::at(folder.join("home"));
     if home.key_path().exists() {
-        return Err(AppError::usage("demo.folder", format!("`{}` has a demo in it already", folder.display()))
+        return Err(AppError::new(Code::DemoFolder, format!("`{}` has a demo in it already", folder.display()))
             .hint("choose another --folder"));
     }
     let egress = Egress::parse(&address.to_string())
-        .map_err(|error| AppError::new(Kind::Internal, "demo.egress", error.to_string()))?;
+        .map_err(|error| AppError::new(Code::DemoFailed, format!("the demo may not call itself: {error}")))?;
     let database = home.folder().join("runproof.db");
     Ok(App { home, database, default_database: true, egress, test_skills: false })
 }
 
 async fn run_plan(app: &App, output: Output, address: std::net::SocketAddr) -> Result<Run, AppError> {
-    let engine = app
-        .engine(output)?
-        .ok_or_else(|| AppError::new(Kind::Store, "store.busy", "another demo runs in this folder"))?;
+    let engine = app.engine(output)?.ok_or_else(|| {
+        AppError::new(Code::StoreBusy, format!("another demo runs in `{}`", app.home.folder().display()))
+            .hint("choose another --folder")
+    })?;
     for change in
         [TenantChange::Create, TenantChange::CreateAgent { id: AGENT.to_owned(), name: "Shopkeeper".to_owned() }]
     {
@@ -173,7 +177,8 @@ async fn run_plan(app: &App, output: Output, address: std::net::SocketAddr) -> R
         idempotency_key: None,
     };
     let (_, claimed, _) = engine.open(request, true).await?;
-    let claimed = claimed.ok_or_else(|| AppError::new(Kind::Internal, "demo.claim", "the run was not claimed"))?;
+    let claimed =
+        claimed.ok_or_else(|| AppError::new(Code::DemoFailed, "the demo's run was claimed by somebody else"))?;
     Ok(engine.drive(claimed).await?.0)
 }
 

@@ -6,8 +6,8 @@ use runproof_store::sqlite::{self, OpenError, SqliteStore};
 use serde_json::json;
 
 use crate::app::App;
-use crate::error::{AppError, Kind};
-use crate::output::Output;
+use crate::error::{AppError, Code};
+use crate::output::{Output, shown};
 use crate::runtime;
 
 /// Makes the home, the log key and the database. Safe to repeat: what is there stays.
@@ -24,8 +24,8 @@ impl Init {
         let made = initialise(&app, self.origin.as_deref())?;
         let verifier = app.home.signer()?.verifier();
         let value = json!({
-            "home": app.home.folder(), "database": app.database, "origin": verifier.name(), "vkey": verifier.vkey(),
-            "trust": app.home.trust_path(), "created": made,
+            "home": shown(app.home.folder()), "database": shown(&app.database), "origin": verifier.name(), "vkey": verifier.vkey(),
+            "trust": shown(&app.home.trust_path()), "created": made,
         });
         output.print(&value, || {
             let word = if made { "initialised" } else { "already initialised" };
@@ -46,7 +46,8 @@ pub(super) fn initialise(app: &App, origin: Option<&str>) -> Result<bool, AppErr
     let made = app.home.create(&origin)?;
     if let Some(parent) = app.database.parent() {
         std::fs::create_dir_all(parent).map_err(|error| {
-            AppError::new(Kind::Store, "store.unavailable", format!("cannot create `{}`: {error}", parent.display()))
+            AppError::new(Code::StoreUnavailable, format!("cannot create `{}`: {error}", parent.display()))
+                .hint("check the path, the permissions and the disk")
         })?;
     }
     sqlite::create(&app.database, &rfc3339(runtime::now()))?;
@@ -71,7 +72,7 @@ fn check_ledger(app: &App) -> Result<(), AppError> {
             app.home.folder().display(),
             app.database.display()
         );
-        return Err(AppError::new(Kind::Store, "init.ledger_missing", message)
+        return Err(AppError::new(Code::InitLedgerMissing, message)
             .hint("put the database back, or begin anew in another RUNPROOF_HOME"));
     };
     let key =
@@ -98,7 +99,7 @@ impl Migrate {
             status = sqlite::create(&app.database, &rfc3339(runtime::now()))?;
         }
         let current = status.current.map_or("none".to_owned(), |current| format!("{current:04}"));
-        let value = json!({ "current": current, "head": format!("{:04}", status.head), "at_head": status.is_head(), "database": app.database });
+        let value = json!({ "current": current, "head": format!("{:04}", status.head), "at_head": status.is_head(), "database": shown(&app.database) });
         output.print(&value, || format!("current {current}\nhead    {:04}\n", status.head));
         if !status.is_head() {
             output.note("hint: runproof migrate");

@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use runproof_proof::finding::printable;
 use runproof_proof::report::legacy_root;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::verify::read_file;
-use crate::error::AppError;
+use crate::error::{AppError, Code};
 use crate::output::{Output, table};
 
 /// Computes the first system's digest of the runs in a file. It is shown for comparison and proves nothing.
@@ -29,7 +30,7 @@ impl LegacyRoot {
     pub(super) fn run(self, output: Output) -> Result<u8, AppError> {
         let bytes = read_file(&self.file, 64 * 1024 * 1024)?;
         let runs: Vec<LegacyRun> = serde_json::from_slice(&bytes).map_err(|error| {
-            AppError::usage("legacy.file", format!("`{}`: {error}", self.file.display()))
+            AppError::new(Code::LegacyFile, format!("`{}`: {}", self.file.display(), printable(&error.to_string())))
                 .hint("a JSON list of {\"run_id\", \"steps\": [[0, \"http_call\", \"success\"]]}")
         })?;
         let mut all = true;
@@ -56,9 +57,7 @@ impl LegacyRoot {
             };
             let rows: Vec<Vec<String>> = rows
                 .iter()
-                .map(|(run_id, root, matches)| {
-                    vec![runproof_proof::finding::printable(run_id), root.clone(), word(matches).to_owned()]
-                })
+                .map(|(run_id, root, matches)| vec![printable(run_id), root.clone(), word(matches).to_owned()])
                 .collect();
             table(&["RUN", "LEGACY ROOT HASH", ""], &rows)
         });

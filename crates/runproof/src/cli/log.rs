@@ -1,12 +1,15 @@
-//! `key show` and `log checkpoint`.
+//! `key show` and `log …`: the ledger's key, its newest head, proofs from it, and all of it verified.
+
+mod proofs;
+mod whole;
 
 use clap::Subcommand;
 use runproof_store::Store;
 use serde_json::json;
 
 use crate::app::App;
-use crate::error::{AppError, Kind};
-use crate::output::Output;
+use crate::error::{AppError, Code};
+use crate::output::{Output, shown};
 
 /// The log's key.
 #[derive(Subcommand)]
@@ -20,7 +23,7 @@ impl Key {
         let Self::Show = self;
         let app = App::from_environment()?;
         let verifier = app.home.signer()?.verifier();
-        let value = json!({ "vkey": verifier.vkey(), "origin": verifier.name(), "key_id": verifier.key_id(), "trust": app.home.trust_path() });
+        let value = json!({ "vkey": verifier.vkey(), "origin": verifier.name(), "key_id": verifier.key_id(), "trust": shown(&app.home.trust_path()) });
         output.print(&value, || format!("{}\n", verifier.vkey()));
         Ok(0)
     }
@@ -31,18 +34,35 @@ impl Key {
 pub(super) enum Log {
     /// Print the newest signed checkpoint; whoever keeps it can later tell a rollback
     Checkpoint,
+    /// Verify all of it: leaves, tree, checkpoints, streams, and the rows of every run
+    Verify(whole::Verify),
+    /// Prove that the log holds an event of a run, as a C2SP tlog-proof file
+    Inclusion(proofs::Inclusion),
+    /// Check a tlog-proof file offline, with a key that you got elsewhere
+    Check(proofs::Check),
+    /// Check that the log grew from an older state that you hold
+    Consistency(proofs::Consistency),
 }
 
 impl Log {
     pub(super) async fn run(self, output: Output) -> Result<u8, AppError> {
-        let Self::Checkpoint = self;
-        let app = App::from_environment()?;
-        let note = app.reader()?.checkpoint().await?;
-        let note = note.ok_or_else(|| {
-            AppError::new(Kind::Store, "log.unsigned", "no checkpoint has been signed yet")
-                .hint("runproof worker --drain")
-        })?;
-        output.print(&json!({ "checkpoint": note }), || note.clone());
-        Ok(0)
+        match self {
+            Self::Checkpoint => checkpoint(output).await,
+            Self::Verify(command) => command.run(output).await,
+            Self::Inclusion(command) => command.run(output),
+            Self::Check(command) => command.run(output),
+            Self::Consistency(command) => command.run(output),
+        }
     }
+}
+
+async fn checkpoint(output: Output) -> Result<u8, AppError> {
+    let app = App::from_environment()?;
+    let note = app.reader()?.checkpoint().await?.ok_or_else(unsigned)?;
+    output.print(&json!({ "checkpoint": note }), || note.clone());
+    Ok(0)
+}
+
+fn unsigned() -> AppError {
+    AppError::new(Code::LogUnsigned, "no checkpoint has been signed yet").hint("runproof worker --drain")
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use runproof_proof::finding::Code;
+use runproof_proof::finding;
 use runproof_proof::report::Report;
 use runproof_proof::trust::Trust;
 use runproof_store::Store;
@@ -13,8 +13,8 @@ use serde_json::json;
 use super::verify::{ReportStyle, check, print};
 use crate::app::App;
 use crate::engine::no_run;
-use crate::error::{AppError, Kind};
-use crate::output::Output;
+use crate::error::{AppError, Code};
+use crate::output::{Output, shown};
 use crate::prove::{self, prove};
 
 /// How long `run` and `proof` wait for a checkpoint that covers the seal.
@@ -84,8 +84,8 @@ fn patience(report: &Report) -> Option<Duration> {
     let mut limit = None;
     for finding in &report.findings {
         limit = match finding.code {
-            Code::CheckpointMissing => Some(ANCHOR_TIMEOUT),
-            Code::HeadOlder | Code::HeadNotCompared => limit.or(Some(HEAD_TIMEOUT)),
+            finding::Code::CheckpointMissing => Some(ANCHOR_TIMEOUT),
+            finding::Code::HeadOlder | finding::Code::HeadNotCompared => limit.or(Some(HEAD_TIMEOUT)),
             _ => return None,
         };
     }
@@ -94,12 +94,18 @@ fn patience(report: &Report) -> Option<Duration> {
 
 /// Writes the bundle.
 pub(super) fn export(proof: &prove::Proof, path: &Path, since: Option<u64>) -> Result<Vec<u8>, AppError> {
-    let missing = || AppError::new(Kind::Refused, "bundle.none", "there is no evidence to export, nothing was written");
+    let missing = || {
+        AppError::new(
+            Code::BundleNone,
+            format!("run `{}` has no evidence to export, nothing was written", proof.report.run_id),
+        )
+        .hint("a row that somebody inserted by hand has none; `runproof proof` says more")
+    };
     let mut bundle = proof.bundle.clone().ok_or_else(missing)?;
     match since {
         Some(since) if bundle.consistency.is_none() => {
             let message = format!("the log cannot show that it grew from {since} leaves, nothing was written");
-            return Err(AppError::new(Kind::Refused, "bundle.since", message)
+            return Err(AppError::new(Code::BundleSince, message)
                 .hint("--since is the size in a checkpoint that this log signed before"));
         }
         Some(_) => {}
@@ -108,9 +114,17 @@ pub(super) fn export(proof: &prove::Proof, path: &Path, since: Option<u64>) -> R
             bundle.header.since = None;
         }
     }
-    let bytes = bundle.encode().map_err(|error| AppError::new(Kind::Refused, "bundle.encode", error.to_string()))?;
-    std::fs::write(path, &bytes)
-        .map_err(|error| AppError::usage("file.unwritable", format!("cannot write `{}`: {error}", path.display())))?;
+    let bytes = bundle.encode().map_err(|error| {
+        AppError::new(
+            Code::BundleEncode,
+            format!("the bundle of run `{}` cannot be written: {error}", proof.report.run_id),
+        )
+        .hint("`runproof proof` without --bundle says what is wrong")
+    })?;
+    std::fs::write(path, &bytes).map_err(|error| {
+        AppError::new(Code::FileUnwritable, format!("cannot write `{}`: {error}", path.display()))
+            .hint("choose another --bundle")
+    })?;
     Ok(bytes)
 }
 
@@ -132,8 +146,10 @@ impl Last {
         let app = App::from_environment()?;
         let store = app.reader()?;
         let newest = store.list_runs(self.tenant_id.as_deref(), 1).await?.into_iter().next();
-        let newest =
-            newest.ok_or_else(|| AppError::usage("run.none", "there is no run yet").hint("runproof run --help"))?;
+        let newest = newest.ok_or_else(|| {
+            AppError::new(Code::RunNone, format!("there is no run yet in `{}`", app.database.display()))
+                .hint("runproof run --help")
+        })?;
         let proof = proved(&store, &newest.tenant_id, &newest.run_id, &app, None).await?;
         let path = self.bundle.unwrap_or_else(|| PathBuf::from(format!("{}.runproof", newest.run_id)));
         let bytes = export(&proof, &path, None)?;
@@ -143,7 +159,7 @@ impl Last {
         let worst = if offline.verdict() > proof.report.verdict() { &offline } else { &proof.report };
         let line = format!("runproof verify {} --key {}", path.display(), verifier.vkey());
         if output.json {
-            let value = json!({ "proof": proof.report.to_json(), "verify": offline.to_json(), "bundle": path, "recheck": line });
+            let value = json!({ "proof": proof.report.to_json(), "verify": offline.to_json(), "bundle": shown(&path), "recheck": line });
             output.print(&value, String::new);
         } else {
             print(output, worst, self.style);

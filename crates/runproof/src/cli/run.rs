@@ -6,24 +6,25 @@ use std::time::Duration;
 
 use clap::Args;
 use runproof_engine::admission::{RunRequest, admit};
-use runproof_engine::plan::from_json;
+use runproof_engine::plan::{self, PlanFinding};
 use runproof_engine::ports::{Claimed, Journal};
 use runproof_engine::projection::trace_id;
 use runproof_engine::run::{Run as RunState, RunStatus, WaitReason};
 use runproof_proof::event::EndStatus;
+use runproof_proof::finding::printable;
+use runproof_skills::registry::NoKeyValues;
 use runproof_store::Store;
 use serde_json::{Value, json};
 
+use super::inputs::Inputs;
+use super::plan::read;
 use super::proof::proved;
-use super::verify::read_file;
 use super::{POLL, TAKE_OVER_EVERY, request};
 use crate::app::{App, local_actor};
 use crate::engine::{Command, Engine, no_run};
-use crate::error::{AppError, Kind};
-use crate::output::{Output, table};
+use crate::error::AppError;
+use crate::output::{Output, harmless, table};
 use crate::runtime;
-
-const MAX_PLAN_FILE: usize = 4 * 1024 * 1024;
 
 /// Runs a goal or a plan, and waits for the end.
 #[derive(Args)]
@@ -31,9 +32,11 @@ pub(super) struct Run {
     /// What the run is for; without --plan the stub planner makes a plan from it
     #[arg(long, short, required_unless_present = "plan")]
     goal: Option<String>,
-    /// Plan as a JSON file (schema runproof.plan/v1)
+    /// Plan as a JSON or YAML file (runproof.plan/v1, or the first system's); `-` reads stdin
     #[arg(long)]
     plan: Option<PathBuf>,
+    #[command(flatten)]
+    inputs: Inputs,
     /// Agent
     #[arg(long, short)]
     agent_id: String,
@@ -61,7 +64,7 @@ impl Run {
         let mut request = self.request()?;
         // Everything that can be refused is refused here, before a request is left or a row is written; and what is
         // left for another process is stored, so private values are taken out of it here too.
-        request.goal = admit(request.clone())?.request.goal;
+        let warnings = prepare(&app, output, &mut request)?;
         let (tenant, run_id) = match app.engine(output)? {
             Some(engine) => here(Arc::new(engine), request, no_wait).await?,
             None => elsewhere(&app, output, request, no_wait).await?,
@@ -70,7 +73,10 @@ impl Run {
         let run = store.load_run(&tenant, &run_id).await?.ok_or_else(|| no_run(&tenant, &run_id))?;
         let proof =
             if no_wait { Value::Null } else { proved(&store, &tenant, &run_id, &app, None).await?.report.to_json() };
-        let value = run_json(&run, Some(proof.clone()));
+        let mut value = run_json(&run, Some(proof.clone()));
+        if !warnings.is_empty() {
+            value["warnings"] = json!(warnings);
+        }
         output.print(&value, || run_text(&run, &proof, output));
         if let Some((WaitReason::Resolution(step), _)) = run.wait_since() {
             output.note(&format!("hint: find out whether it took effect, then: runproof resolve {run_id} {step} done|not-done --reason '…'"));
@@ -79,24 +85,13 @@ impl Run {
     }
 
     fn request(self) -> Result<RunRequest, AppError> {
-        let plan = match &self.plan {
-            None => None,
-            Some(path) => {
-                let bytes = read_file(path, MAX_PLAN_FILE)?;
-                let refused = |problem: String| {
-                    AppError::new(
-                        Kind::Refused,
-                        "plan.unreadable",
-                        format!("plan `{}`: {problem}; nothing was written", path.display()),
-                    )
-                };
-                if bytes.len() > MAX_PLAN_FILE {
-                    return Err(refused(format!("more than {MAX_PLAN_FILE} bytes")));
-                }
-                Some(from_json(&bytes).map_err(refused)?)
-            }
-        };
-        let named = plan.as_ref().and_then(|plan: &Value| plan.get("name")).and_then(Value::as_str).map(str::to_owned);
+        let plan = self.plan.as_deref().map(read).transpose()?;
+        // What the first system called the goal of a plan.
+        let named = plan.as_ref().and_then(|plan: &Value| plan.get("name").or_else(|| plan.get("goal")));
+        let named = named.and_then(Value::as_str).map(str::to_owned);
+        // A plan that is not valid declares nothing; it is refused with everything else that is wrong.
+        let declared = plan.as_ref().and_then(|plan| plan::parse(plan).ok()).map(|plan| plan.inputs);
+        let inputs = self.inputs.read(&declared.unwrap_or_default())?;
         let goal = self.goal.or(named).unwrap_or_else(|| "run a given plan".to_owned());
         Ok(RunRequest {
             run_id: runtime::new_id(),
@@ -104,13 +99,33 @@ impl Run {
             agent: self.agent_id,
             goal,
             plan,
-            inputs: None,
+            inputs,
             origin_system_id: self.origin_system_id,
             actor: local_actor(),
             synthetic_scenario_id: self.synthetic,
             idempotency_key: self.idempotency_key,
         })
     }
+}
+
+/// Judges a request, and makes of it what may be stored. Answers the warnings, after it has shown them.
+fn prepare(app: &App, output: Output, request: &mut RunRequest) -> Result<Vec<PlanFinding>, AppError> {
+    let admitted = admit(request.clone())?;
+    request.goal = admitted.request.goal;
+    let mut warnings = admitted.warnings;
+    if let (Some(given), Ok(plan)) = (&request.plan, admitted.plan) {
+        if plan::legacy::is_legacy(given) {
+            output.note("the plan is one of the first system; its conversion is recorded: runproof plan convert");
+        }
+        let parsed = plan::parse(&plan)?;
+        warnings.extend(plan::check_skills(&parsed, &app.skills(Arc::new(NoKeyValues))?));
+        request.plan = Some(plan);
+    }
+    for warning in &warnings {
+        let (path, message) = (harmless(&warning.path), harmless(&warning.message));
+        output.note(&format!("warning: {path}  {message}  [{}]", warning.code));
+    }
+    Ok(warnings)
 }
 
 /// Runs here: no other process is the engine.
@@ -254,7 +269,7 @@ pub(super) fn run_text(run: &RunState, proof: &Value, output: Output) -> String 
     let number = run.header.as_ref().map_or(0, |header| header.run_no);
     let mut out = format!("Run ID:  {} (no. {number})\nStatus:  {}\n", run.id, run.status().word());
     if let Some(error) = error_text(run) {
-        out.push_str(&format!("Error:   {}\n", runproof_proof::finding::printable(&error)));
+        out.push_str(&format!("Error:   {}\n", printable(&error)));
     }
     if let Some(verdict) = proof["verdict"].as_str() {
         let paint =

@@ -8,7 +8,7 @@ use super::execute;
 use super::list::find_tenant;
 use crate::app::{App, local_actor};
 use crate::engine::{Command, Done};
-use crate::error::{AppError, Kind};
+use crate::error::{AppError, Code};
 use crate::output::Output;
 
 /// Cancels a run. What is under way and cannot be stopped safely stays on record as unknown.
@@ -27,10 +27,10 @@ pub(super) struct Cancel {
 fn clean(text: &str) -> Result<String, AppError> {
     if text.contains('\0') || text.chars().count() > 1000 {
         return Err(AppError::new(
-            Kind::Refused,
-            "reason.invalid",
-            "the reason has more than 1,000 characters, or U+0000; nothing was written",
-        ));
+            Code::ReasonInvalid,
+            format!("the reason has {} characters, or U+0000 in it; nothing was written", text.chars().count()),
+        )
+        .hint("at most 1,000 characters"));
     }
     Ok(runproof_engine::redact::redact_text(text).into_owned())
 }
@@ -81,8 +81,9 @@ impl Resolve {
     pub(super) async fn run(self, output: Output) -> Result<u8, AppError> {
         let app = App::from_environment()?;
         if self.reason.trim().is_empty() {
-            return Err(AppError::new(Kind::Refused, "reason.blank", "the reason is blank, nothing was written")
-                .hint("say how you know"));
+            return Err(
+                AppError::new(Code::ReasonBlank, "the reason is blank, nothing was written").hint("say how you know")
+            );
         }
         let tenant = find_tenant(&app.reader()?, &self.run_id, self.tenant_id).await?;
         let resolution = match self.resolution {

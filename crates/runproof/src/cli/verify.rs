@@ -11,7 +11,7 @@ use runproof_proof::report::{Report, Style};
 use runproof_proof::trust::Trust;
 use runproof_proof::verify;
 
-use crate::error::AppError;
+use crate::error::{AppError, Code};
 use crate::output::Output;
 
 /// Checks a proof bundle offline. The key has to come from somewhere that the author of the file does not control.
@@ -19,17 +19,24 @@ use crate::output::Output;
 pub(super) struct Verify {
     /// Bundle
     file: PathBuf,
+    #[command(flatten)]
+    trust: TrustArgs,
+    #[command(flatten)]
+    style: ReportStyle,
+}
+
+/// What the verifier brings.
+#[derive(Args)]
+pub(super) struct TrustArgs {
     /// Verification key of the log: `<name>+<key id>+<base64>`
     #[arg(long, conflicts_with = "trust")]
     key: Option<String>,
-    /// Trust file (default: the file that `RUNPROOF_TRUST` names)
+    /// Trust file (default: for a file to check, the one that `RUNPROOF_TRUST` names; for the database, the home's)
     #[arg(long)]
     trust: Option<PathBuf>,
     /// A signed checkpoint that you know: an older bundle is then `ROLLED_BACK`, another history FORKED
     #[arg(long)]
     known_head: Option<PathBuf>,
-    #[command(flatten)]
-    style: ReportStyle,
 }
 
 /// How a report is printed.
@@ -46,7 +53,8 @@ pub(super) struct ReportStyle {
 /// Reads a file of at most `limit` bytes.
 pub(super) fn read_file(path: &Path, limit: usize) -> Result<Vec<u8>, AppError> {
     let cannot = |error: std::io::Error| {
-        AppError::usage("file.unreadable", format!("cannot read `{}`: {error}", path.display()))
+        AppError::new(Code::FileUnreadable, format!("cannot read `{}`: {error}", path.display()))
+            .hint("check the path and the permissions")
     };
     let file = std::fs::File::open(path).map_err(cannot)?;
     let mut bytes = Vec::new();
@@ -56,40 +64,54 @@ pub(super) fn read_file(path: &Path, limit: usize) -> Result<Vec<u8>, AppError> 
 
 impl Verify {
     pub(super) fn run(self, output: Output) -> Result<u8, AppError> {
-        let trust = self.trust()?;
+        let trust = self.trust.read(trust_from_environment)?;
         let bytes = read_file(&self.file, MAX_BUNDLE)?;
         let report = check(&bytes, &trust);
         print(output, &report, self.style);
         Ok(report.verdict().exit_code())
     }
+}
 
-    fn trust(&self) -> Result<Trust, AppError> {
-        let from_environment = || std::env::var_os("RUNPROOF_TRUST").filter(|path| !path.is_empty()).map(PathBuf::from);
-        let mut trust = match (&self.key, self.trust.clone().or_else(from_environment)) {
+impl TrustArgs {
+    /// Keys and heads. `otherwise` gives the keys when nothing here names any.
+    pub(super) fn read(&self, otherwise: impl FnOnce() -> Result<Trust, AppError>) -> Result<Trust, AppError> {
+        let mut trust = match (&self.key, &self.trust) {
             (Some(key), _) => {
                 let key = NoteVerifier::parse(key).map_err(|error| {
-                    AppError::usage("key.invalid", format!("--key: {error}"))
+                    AppError::new(Code::KeyInvalid, format!("--key: {error}"))
                         .hint("the operator prints it with `runproof key show`")
                 })?;
                 Trust::in_key("--key", key)
             }
-            (None, Some(path)) => {
-                let bytes = read_file(&path, 1024 * 1024)?;
-                let source = format!("--trust {}", path.display());
-                Trust::parse(&source, &bytes)
-                    .map_err(|error| AppError::usage("trust.invalid", format!("`{}`: {error}", path.display())))?
-            }
-            (None, None) => Trust::default(),
+            (None, Some(path)) => trust_file(path)?,
+            (None, None) => otherwise()?,
         };
         if let Some(path) = &self.known_head {
             let note = read_file(path, 64 * 1024)?;
             trust.add_head(&note).map_err(|error| {
-                AppError::usage("head.invalid", format!("`{}`: {error}", path.display()))
+                AppError::new(Code::HeadInvalid, format!("`{}`: {error}", path.display()))
                     .hint("a signed checkpoint, as `runproof log checkpoint` prints it")
             })?;
         }
         Ok(trust)
     }
+}
+
+/// The file that `RUNPROOF_TRUST` names; without it, no key.
+pub(super) fn trust_from_environment() -> Result<Trust, AppError> {
+    match std::env::var_os("RUNPROOF_TRUST").filter(|path| !path.is_empty()) {
+        Some(path) => trust_file(Path::new(&path)),
+        None => Ok(Trust::default()),
+    }
+}
+
+fn trust_file(path: &Path) -> Result<Trust, AppError> {
+    let bytes = read_file(path, 1024 * 1024)?;
+    let source = format!("--trust {}", path.display());
+    Trust::parse(&source, &bytes).map_err(|error| {
+        AppError::new(Code::TrustInvalid, format!("`{}`: {error}", path.display()))
+            .hint("a trust file is JSON of the format `runproof.trust/v1`; `runproof init` writes one")
+    })
 }
 
 /// Verifies bytes, and runs the decisions again where the values are shown.

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use crate::app::App;
 use crate::engine::Engine;
-use crate::error::{AppError, Kind};
+use crate::error::{AppError, Code};
 use crate::output::Output;
 use crate::runtime;
 
@@ -31,12 +31,13 @@ impl Worker {
     pub(super) async fn run(self, output: Output) -> Result<u8, AppError> {
         let app = App::from_environment()?;
         let engine = app.engine(output)?.ok_or_else(|| {
-            AppError::new(Kind::Store, "store.busy", "another process is the engine of this database")
+            AppError::new(Code::StoreBusy, format!("another process is the engine of `{}`", app.database.display()))
                 .hint("one worker is enough for the embedded store")
         })?;
         let engine = Arc::new(engine);
         if self.concurrency == 0 {
-            return Err(AppError::usage("worker.concurrency", "--concurrency is at least 1"));
+            return Err(AppError::new(Code::UsageArgument, "--concurrency is 0, at least 1 run has to go on")
+                .hint("leave it out for 16"));
         }
         output.note(&format!("working on {}", app.database.display()));
         let driven = self.work(&engine, output).await?;
@@ -86,7 +87,10 @@ fn report(output: Output, ended: Result<Result<(), AppError>, tokio::task::JoinE
     match ended {
         Ok(Ok(())) => {}
         Ok(Err(error)) => output.error(&error),
-        Err(error) => output.error(&AppError::new(Kind::Internal, "worker.task", error.to_string())),
+        Err(error) => output.error(
+            &AppError::new(Code::WorkerTask, format!("a run's task ended without an answer: {error}"))
+                .hint("its run goes on at the next start"),
+        ),
     }
 }
 

@@ -48,3 +48,9 @@ fn row(placed: &Placed, agent: Option<&str>) -> Option<Row> {
     let cells = vec![("tenant_id", tenant), ("id", id), ("name", name), ("created_at", at)];
     (agent == Some(body.agent_id.as_str())).then_some(Row { table: "agents", key: &["id"], cells })
 }
+
+/// The row of `tenants` or `agents` that an event calls for, whatever run is asked about.
+pub(super) fn any_row(placed: &Placed) -> Option<Row> {
+    let Body::TenantAgentCreated(body) = &placed.entry.event.body else { return row(placed, None) };
+    row(placed, Some(&body.agent_id))
+}

@@ -121,7 +121,7 @@ fn erased(home: &Home) -> Value {
     run
 }
 
-pub(super) fn erase(home: &Home, run_id: &str, seq: u64, field: &str, index: Option<u32>) -> Result<(), String> {
+pub(crate) fn erase(home: &Home, run_id: &str, seq: u64, field: &str, index: Option<u32>) -> Result<(), String> {
     let store = SqliteStore::open_engine(&home.database(), home.home().notary().unwrap()).unwrap();
     let change = TenantChange::Erase {
         run_id: run_id.to_owned(),
@@ -135,7 +135,7 @@ pub(super) fn erase(home: &Home, run_id: &str, seq: u64, field: &str, index: Opt
 }
 
 /// The seq of the first event of a kind.
-pub(super) fn seq_of(connection: &Connection, run_id: &str, kind: &str) -> u64 {
+pub(crate) fn seq_of(connection: &Connection, run_id: &str, kind: &str) -> u64 {
     let mut statement =
         connection.prepare("SELECT events FROM transitions WHERE stream = 'run/' || ?1 ORDER BY first_seq").unwrap();
     let rows: Vec<String> = statement.query_map([run_id], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
@@ -144,7 +144,7 @@ pub(super) fn seq_of(connection: &Connection, run_id: &str, kind: &str) -> u64 {
 }
 
 /// The database as one file, without triggers.
-pub(super) fn snapshot(home: &Home) -> Vec<u8> {
+pub(crate) fn snapshot(home: &Home) -> Vec<u8> {
     let path = home.folder().join("snapshot.db");
     home.open().execute("VACUUM INTO ?1", [path.to_str().unwrap()]).unwrap();
     let connection = Connection::open(&path).unwrap();
@@ -162,7 +162,7 @@ pub(super) fn snapshot(home: &Home) -> Vec<u8> {
 }
 
 /// The same file without NOT NULL and STRICT: whoever owns the file can change the schema as well.
-fn relaxed(database: &[u8], trust: &Trust) -> Vec<u8> {
+pub(crate) fn relaxed(database: &[u8], trust: &Trust) -> Vec<u8> {
     let copy = Copy::new(database, trust);
     let connection = copy.open();
     connection

@@ -62,9 +62,11 @@ impl Converter {
             "ne" => literal(given, false).map(|literal| format!("{value} != {literal}")),
             "gt" => literal(given, true).map(|literal| format!("{value} > {literal}")),
             "lt" => literal(given, true).map(|literal| format!("{value} < {literal}")),
-            // In a text it is a part of it, in a list an element: only the type of the value tells which.
-            "contains" if given.is_some_and(Value::is_string) => literal(given, false)
-                .map(|text| format!("type({value}) == string ? {value}.contains({text}) : {text} in {value}")),
+            // An expression cannot ask for the type of a value: a text is looked for in a text, and where there is a
+            // list instead the step fails on the record.
+            "contains" if given.is_some_and(Value::is_string) => {
+                literal(given, false).map(|text| format!("{value}.contains({text})"))
+            }
             "contains" => literal(given, false).map(|literal| format!("{literal} in {value}")),
             "matches" => {
                 let hint = "write `when` with an expression, in a plan of runproof.plan/v1";

@@ -11,14 +11,13 @@ impl Converter {
     pub(super) fn retry(
         &mut self,
         step: &Map<String, Value>,
-        default_policy: Option<&Value>,
+        default: Option<&Map<String, Value>>,
         path: &str,
     ) -> Option<Value> {
         let own = step.get("retry_policy").filter(|policy| !policy.is_null());
-        let place = if own.is_some() { format!("{path}.retry_policy") } else { "$.default_retry_policy".to_owned() };
-        let mut retry = match own.or(default_policy) {
-            None => Map::new(),
-            Some(policy) => self.policy(policy, &place)?,
+        let mut retry = match own {
+            None => default.cloned().unwrap_or_default(),
+            Some(policy) => self.policy(policy, &format!("{path}.retry_policy"))?,
         };
         if let Some(count) = step.get("retry_count").filter(|count| !count.is_null()) {
             let Some(count) = count.as_u64() else {
@@ -35,7 +34,8 @@ impl Converter {
         (!retry.is_empty()).then_some(Value::Object(retry))
     }
 
-    fn policy(&mut self, policy: &Value, path: &str) -> Option<Map<String, Value>> {
+    /// A retry policy, as `retry` says it.
+    pub(super) fn policy(&mut self, policy: &Value, path: &str) -> Option<Map<String, Value>> {
         let Some(members) = policy.as_object() else {
             self.find(path, "a retry policy is a JSON object", "{\"max_attempts\": 3}");
             return None;

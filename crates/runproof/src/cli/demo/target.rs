@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-use crate::error::{AppError, Kind};
+use crate::error::{AppError, Code};
 
 /// A running target; it stops when this is dropped.
 pub(super) struct Target {
@@ -24,9 +24,8 @@ impl Drop for Target {
 
 impl Target {
     pub(super) async fn start() -> Result<Self, AppError> {
-        let failed = |error: std::io::Error| {
-            AppError::new(Kind::Internal, "demo.target", format!("cannot listen on loopback: {error}"))
-        };
+        let failed =
+            |error: std::io::Error| AppError::new(Code::DemoFailed, format!("cannot listen on loopback: {error}"));
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let stock_calls = Arc::new(AtomicU32::new(0));

@@ -1,0 +1,77 @@
+//! Every run against its rows, and rows that no event explains.
+
+use std::ops::ControlFlow;
+
+use runproof_engine::ports::StoreError;
+use runproof_proof::finding::{Code, Finding};
+use runproof_store::sqlite::RunStream;
+
+use super::report::Findings;
+use super::{Progress, Tick, Work};
+use crate::prove::whole;
+
+/// Looks at every run that has something new since it was looked at last. A run is always looked at as a whole.
+pub(super) fn verify(work: &mut Work<'_>, tick: Tick<'_>) -> Result<ControlFlow<()>, StoreError> {
+    let (before, last) = (work.position.runs_size, work.position.last_run.clone());
+    let total = work.snapshot.run_count()?;
+    let mut done = 0;
+    let snapshot = work.snapshot;
+    let end = snapshot.run_streams(("", ""), |run| {
+        let records = work.state.records(&run.tenant, &format!("run/{}", run.run_id))?;
+        let newest = records.last().copied().unwrap_or(0).max(run.last_leaf);
+        let key = (run.tenant.clone(), run.run_id.clone());
+        // What was done before an interruption counts only for the leaves that were there then.
+        let is_done = key <= last;
+        done += 1;
+        let is_due = newest >= if is_done { before } else { work.position.runs_since };
+        if is_done && !is_due {
+            return Ok(ControlFlow::Continue(()));
+        }
+        if is_due {
+            look_at(work, &run, &records)?;
+        }
+        if !is_done {
+            work.position.last_run = key;
+            work.position.runs_size = work.position.size;
+        }
+        work.step()?;
+        Ok::<_, StoreError>(tick(Progress { what: "runs", done, total: total.max(done) }))
+    })?;
+    if end.is_continue() {
+        work.position.runs_size = work.position.size;
+    }
+    Ok(end)
+}
+
+fn look_at(work: &mut Work<'_>, run: &RunStream, records: &[u64]) -> Result<(), StoreError> {
+    let evidence = work.snapshot.evidence(&run.tenant, &run.run_id, records)?;
+    let (findings, is_over) = whole::run(&evidence, &run.tenant, &run.run_id);
+    work.position.counts.runs += 1;
+    work.position.counts.open_runs += u64::from(!is_over);
+    work.find_all(findings)
+}
+
+/// Rows of projections, tenants and agents that are about something of which the ledger has no event.
+pub(super) fn rows_without_events(work: &Work<'_>) -> Result<Vec<Finding>, StoreError> {
+    let mut findings = Findings::default();
+    let extra = |table: &str, id: &str, tenant: &str| {
+        let place = format!("{table}[tenant_id={tenant}, id={id}]");
+        let run_id = if matches!(table, "tenants" | "agents") { "" } else { id.trim_start_matches("trace_") };
+        Finding::new(Code::RowExtra, run_id, place).differs("no row", "a row without events")
+    };
+    work.snapshot.rows_without_events(|table, tenant, id| {
+        findings.add(extra(table, id, tenant));
+    })?;
+    let mut failed = None;
+    work.snapshot.agents(|tenant, id| match work.state.records(tenant, &format!("agent/{id}")) {
+        Ok(records) if records.is_empty() => {
+            findings.add(extra("agents", id, tenant));
+        }
+        Ok(_) => {}
+        Err(error) => failed = Some(error),
+    })?;
+    match failed {
+        Some(error) => Err(error),
+        None => Ok(findings.list().to_vec()),
+    }
+}

@@ -1,0 +1,60 @@
+//! The same comparison for a verification of the whole ledger, which has looked at leaves, tiles and checkpoints itself.
+
+use runproof_engine::projection::Row;
+use runproof_engine::replay;
+use runproof_proof::bundle::{Bundle, Header};
+use runproof_proof::event::Event;
+use runproof_proof::finding::{Finding, Verdict};
+use runproof_proof::hash::Hash;
+use runproof_proof::trust::Trust;
+use runproof_proof::verify::examine;
+use runproof_store::{Evidence, TransitionRow};
+
+use super::{check_opened, columns, read, rows, shared, tenant_events};
+
+/// What one transition of a stream that is no run's says.
+pub(crate) struct Told {
+    /// Its events, with their leaf hashes.
+    pub(crate) events: Vec<(Event, Hash)>,
+    /// Rows of `tenants` and `agents` that they call for.
+    pub(crate) rows: Vec<Row>,
+    /// What is wrong with its columns and values.
+    pub(crate) findings: Vec<Finding>,
+}
+
+/// Reads one transition of a stream of which `seq` comes next.
+pub(crate) fn transition(row: &TransitionRow, (tenant, stream): (&str, &str), seq: u64) -> Told {
+    let mut findings = Vec::new();
+    let placed = read("", std::slice::from_ref(row), (tenant, stream), seq, &mut findings);
+    findings.extend(columns::payloads("", &placed, &[]));
+    let rows = placed.iter().filter_map(shared::any_row).collect();
+    Told { events: placed.into_iter().map(|placed| (placed.entry.event, placed.entry.leaf)).collect(), rows, findings }
+}
+
+/// What is wrong with the events, values and rows of one run, and whether it is over. What a run recorded against
+/// itself, such as an outcome that nobody knows, is no fault of the ledger.
+pub(crate) fn run(evidence: &Evidence, tenant: &str, run_id: &str) -> (Vec<Finding>, bool) {
+    let mut findings = Vec::new();
+    let placed = read(run_id, &evidence.transitions, (tenant, &format!("run/{run_id}")), 0, &mut findings);
+    let (ours, _) = tenant_events(evidence, tenant, run_id);
+    findings.extend(columns::missing_end(evidence, &placed, tenant, run_id));
+    findings.extend(check_opened(run_id, &placed, &ours.placed));
+    findings.extend(columns::payloads(run_id, &placed, &ours.placed));
+    let header = Header {
+        anchored: false,
+        events: placed.len() as u64,
+        log: evidence.log.clone(),
+        records: 0,
+        run_id: run_id.to_owned(),
+        since: None,
+        tenant: tenant.to_owned(),
+    };
+    let entries = placed.into_iter().map(|placed| placed.entry).collect();
+    let bundle = Bundle { header, entries, records: Vec::new(), consistency: None, anchor: None };
+    let mut report = examine(&bundle, &Trust::default());
+    replay::check(&bundle, &mut report);
+    let is_over = report.run_status.is_some();
+    findings.extend(report.findings.into_iter().filter(|finding| finding.code.verdict() == Verdict::Tampered));
+    findings.extend(rows(evidence, &bundle, &ours.placed, tenant, run_id));
+    (findings, is_over)
+}
