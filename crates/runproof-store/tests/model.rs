@@ -1,5 +1,6 @@
 //! Random plans through random crashes, against a reference interpreter that knows nothing but the specification.
 
+mod calls;
 mod generator;
 mod interpreter;
 mod plan;
@@ -31,8 +32,9 @@ use runproof_store::faults::{Fault, FaultPlan, Faulty};
 use runproof_store::{CommandError, Store};
 use serde_json::to_string_pretty;
 
+use self::calls::CallId;
 use self::generator::{Shape, story};
-use self::interpreter::{CallId, Interpreter, Row};
+use self::interpreter::{Interpreter, Row};
 use self::plan::{OnUnknown, Plan};
 use self::time::{Instant, Time};
 use self::walk::{Story, foretell, read};

@@ -1,24 +1,15 @@
 //! The reference interpreter: `docs/spec/plan.md` once more, written from that page and not from the engine.
 //!
-//! It is told what came of every call, in some order, and says each time what has to happen next. What a crash, a
-//! retry or an unknown outcome means is from `docs/guide/plans.md` and `ARCHITECTURE.md`.
+//! It is told what came of every call, in some order, and says each time what has to happen next.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
-use runproof_engine::skill::EffectClass;
 use serde_json::{Value, json};
 
-use super::plan::{OnError, OnUnknown, Plan, Source, Step};
+use super::calls::{Call, CallId, Heard, Phase, Then, Trouble, lasts};
+use super::plan::{OnError, Plan, Source, Step};
 use super::values::Scope;
-
-/// One of the calls of a step. In the order in which calls are taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct CallId {
-    pub(crate) step: usize,
-    pub(crate) element: Option<usize>,
-    pub(crate) fallback: bool,
-}
 
 /// A row of the steps, but for the time and the order.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,54 +33,6 @@ pub(crate) enum Move {
     Seal { status: &'static str, reason: &'static str },
 }
 
-/// What is known of an attempt.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Heard {
-    Done(Value),
-    /// It failed, or was not done.
-    Failed(Trouble),
-    Unknown(Trouble),
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Trouble {
-    pub(crate) category: String,
-    pub(crate) code: String,
-    pub(crate) retryable: bool,
-}
-
-/// What follows an outcome.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Then {
-    Settle,
-    Retry,
-    Hold,
-}
-
-#[derive(Clone, Debug, Default)]
-struct Call {
-    phase: Phase,
-    attempts: u32,
-    /// Outcomes that count against `max_attempts`.
-    failures: u32,
-    cost_microcents: u64,
-    trouble: Option<Trouble>,
-    /// Nobody knows whether the last attempt took effect.
-    doubt: bool,
-}
-
-#[derive(Clone, Debug, Default)]
-enum Phase {
-    #[default]
-    Open,
-    RetryAt(u64),
-    Held,
-    /// It can settle: status, category and output.
-    Ready(&'static str, String, Option<Value>),
-    /// It has settled: category, and the output if it succeeded.
-    Settled(String, Option<Value>),
-}
-
 #[derive(Clone)]
 enum Progress {
     Ahead,
@@ -109,30 +52,6 @@ pub(crate) struct Interpreter<'a> {
     sealed: bool,
     /// Nothing breaks the run: what every step would come to.
     unbreakable: bool,
-}
-
-impl CallId {
-    fn own(step: usize) -> Self {
-        Self { step, element: None, fallback: false }
-    }
-
-    fn of(step: usize, element: usize) -> Self {
-        Self { step, element: Some(element), fallback: false }
-    }
-
-    fn its_fallback(self) -> Self {
-        Self { fallback: true, ..self }
-    }
-
-    /// The item in events and rows.
-    pub(crate) fn item(self) -> Option<String> {
-        match (self.element, self.fallback) {
-            (None, false) => None,
-            (None, true) => Some("fallback".to_owned()),
-            (Some(element), false) => Some(element.to_string()),
-            (Some(element), true) => Some(format!("{element}.fallback")),
-        }
-    }
 }
 
 impl<'a> Interpreter<'a> {
@@ -186,52 +105,17 @@ impl<'a> Interpreter<'a> {
         let step = self.step(id);
         let call = self.calls.get_mut(&id).expect("a call that is under way");
         call.cost_microcents += cost_microcents;
-        call.doubt = matches!(heard, Heard::Unknown(_));
-        let (then, success, output) = match &heard {
-            Heard::Done(output) => {
-                call.trouble = None;
-                (Then::Settle, true, Some(output.clone()))
-            }
-            Heard::Failed(trouble) | Heard::Unknown(trouble) => {
-                let interrupted = trouble.category == "interrupted";
-                call.failures += u32::from(!interrupted);
-                let left = call.failures < step.max_attempts;
-                call.trouble = Some(trouble.clone());
-                match heard {
-                    Heard::Unknown(_) => unknown(step, interrupted, left),
-                    Heard::Done(_) | Heard::Failed(_) if interrupted || (trouble.retryable && left) => {
-                        (Then::Retry, false, None)
-                    }
-                    Heard::Done(_) | Heard::Failed(_) => (Then::Settle, false, None),
-                }
-            }
-        };
-        call.phase = match then {
-            Then::Retry => Phase::RetryAt(retry_at),
-            Then::Hold => Phase::Held,
-            Then::Settle if success => Phase::Ready("success", "execution".to_owned(), output),
-            Then::Settle => Phase::Ready("failure", call.category(), None),
-        };
-        then
+        call.hear(step, heard, retry_at)
     }
 
-    /// How long to wait before the next attempt: up to half is taken off. After an interruption there is no wait.
+    /// How long to wait before the next attempt.
     pub(crate) fn delay_us(&self, id: CallId) -> RangeInclusive<u64> {
-        let (step, call) = (self.step(id), &self.calls[&id]);
-        if call.trouble.as_ref().is_some_and(|trouble| trouble.category == "interrupted") {
-            return 0..=0;
-        }
-        let most = step.delay_ms.max(30_000);
-        let full = (step.delay_ms << (call.failures - 1)).min(most) * 1_000;
-        full / 2..=full
+        self.calls[&id].delay_us(self.step(id))
     }
 
     /// A person said what came of a call that is held.
     pub(crate) fn resolve(&mut self, id: CallId, done: bool) {
-        let call = self.calls.get_mut(&id).expect("a call that is held");
-        let (status, output) = if done { ("success", Some(Value::Null)) } else { ("failure", None) };
-        call.phase = Phase::Ready(status, "resolved".to_owned(), output);
-        call.doubt = false;
+        self.calls.get_mut(&id).expect("a call that is held").resolve(done);
     }
 
     /// What happens next, at this time; nothing: the run waits, or is over.
@@ -462,37 +346,5 @@ impl<'a> Interpreter<'a> {
     fn finish(&mut self) -> Option<Move> {
         self.sealed = self.progress.iter().all(|progress| matches!(progress, Progress::Done));
         self.sealed.then_some(Move::Seal { status: "succeeded", reason: "plan_completed" })
-    }
-}
-
-impl Call {
-    fn category(&self) -> String {
-        self.trouble.as_ref().map_or("execution".to_owned(), |trouble| trouble.category.clone())
-    }
-}
-
-/// Whether an effect of this class is still there when the call is over.
-fn lasts(effect: EffectClass) -> bool {
-    match effect {
-        EffectClass::Pure | EffectClass::Read | EffectClass::Transactional => false,
-        EffectClass::Idempotent | EffectClass::Probeable | EffectClass::Unsafe => true,
-    }
-}
-
-/// What follows an attempt of which nobody knows whether it took effect, with success and output when it settles.
-fn unknown(step: &Step, interrupted: bool, left: bool) -> (Then, bool, Option<Value>) {
-    let may_repeat = match step.effect {
-        EffectClass::Pure | EffectClass::Read | EffectClass::Transactional | EffectClass::Idempotent => {
-            interrupted || left
-        }
-        EffectClass::Probeable | EffectClass::Unsafe => step.on_unknown == OnUnknown::Retry && left,
-    };
-    match (may_repeat, step.on_unknown) {
-        (true, _) => (Then::Retry, false, None),
-        // Nobody is asked about what leaves nothing behind.
-        (false, OnUnknown::Hold | OnUnknown::Retry) if !lasts(step.effect) => (Then::Settle, false, None),
-        (false, OnUnknown::Hold | OnUnknown::Retry) => (Then::Hold, false, None),
-        (false, OnUnknown::AssumeDone) => (Then::Settle, true, Some(Value::Null)),
-        (false, OnUnknown::Fail) => (Then::Settle, false, None),
     }
 }

@@ -7,7 +7,8 @@ use runproof_engine::skill::EffectClass;
 use runproof_proof::event::{AttemptOutcome, Body, Resolution, StepReturned, StepSettled, Then as Recorded, Via};
 use serde_json::{Value, json};
 
-use super::interpreter::{CallId, Heard, Interpreter, Move, Row, Then, Trouble};
+use super::calls::{CallId, Heard, Then, Trouble};
+use super::interpreter::{Interpreter, Move, Row};
 use super::plan::Plan;
 use super::world::{COST, Name, Script, World};
 use crate::support::Placed;

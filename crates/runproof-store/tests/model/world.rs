@@ -12,7 +12,7 @@ use runproof_engine::skill::{
 };
 use serde_json::{Value, json};
 
-use super::interpreter::{Heard, Trouble};
+use super::calls::{Heard, Trouble};
 use super::time::Time;
 use crate::doubles::{failure, manifest};
 
