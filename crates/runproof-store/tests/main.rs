@@ -1,5 +1,5 @@
 //! The tests of the stores, in one binary: one conformance suite for all of them, what SQLite promises beyond it, crashes
-//! at every write, and replay.
+//! at every write, random plans against a reference interpreter, and replay.
 
 #![expect(clippy::unwrap_used, reason = "everything here is a test, and a panic is how a test fails")]
 
@@ -9,6 +9,7 @@ mod disk;
 #[path = "../../runproof-engine/tests/doubles.rs"]
 mod doubles;
 mod kv;
+mod model;
 mod replay;
 mod sqlite;
 mod support;
