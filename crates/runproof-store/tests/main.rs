@@ -7,6 +7,7 @@ mod conformance;
 mod crash;
 mod disk;
 #[path = "../../runproof-engine/tests/doubles.rs"]
+#[expect(dead_code, reason = "the stories of the engine use the rest")]
 mod doubles;
 mod kv;
 mod model;
