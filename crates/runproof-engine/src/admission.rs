@@ -1,5 +1,7 @@
 //! Admits a run, or refuses it with everything that is wrong, before anything is written.
 
+use std::collections::BTreeMap;
+
 use runproof_proof::event::{
     Actor, ActorType, Body, Engine, Event, RunCreated, Stream, TenantRunOpened, Versioned, is_id,
 };
@@ -10,7 +12,7 @@ use serde_json::{Value, json};
 use crate::decide::{Command, Context, Decision, Refusal, decide};
 use crate::draft::{Committer, Draft, DraftError, Line, encode};
 use crate::gate::BUILTIN_POLICY_SET;
-use crate::plan::{self, PlanFinding};
+use crate::plan::{self, PlanFinding, Prepared};
 use crate::planner;
 use crate::redact;
 use crate::run::Run;
@@ -53,7 +55,7 @@ pub struct Admitted {
     /// Name and version of the planner.
     pub planner: Versioned,
     /// The plan, or why there is none. Always of this version: one of the first system is converted.
-    pub plan: Result<Value, String>,
+    pub plan: Result<Prepared, String>,
     /// Values of the plan's inputs with their defaults; `None` when it has none.
     pub inputs: Option<Value>,
     /// Warnings about the plan. They refuse nothing.
@@ -126,14 +128,15 @@ pub fn admit(mut request: RunRequest) -> Result<Admitted, Vec<PlanFinding>> {
     findings.extend(goal(&request.goal));
     let mut warnings = Vec::new();
     let inputs = match judged_plan(&mut request, &mut warnings) {
-        Ok(plan) => {
-            let declared = plan.map(|plan| plan.inputs).unwrap_or_default();
-            plan::inputs::bind(&declared, request.inputs.as_ref())
+        Ok(given) => {
+            let none = BTreeMap::new();
+            let declared = given.as_ref().map_or(&none, |given| &given.plan.inputs);
+            plan::inputs::bind(declared, request.inputs.as_ref()).map(|inputs| (given, inputs))
         }
         Err(more) => Err(more),
     };
-    let inputs = match inputs {
-        Ok(inputs) if findings.is_empty() => inputs,
+    let (given, inputs) = match inputs {
+        Ok(judged) if findings.is_empty() => judged,
         Ok(_) => return Err(findings),
         Err(more) => {
             findings.extend(more);
@@ -142,10 +145,10 @@ pub fn admit(mut request: RunRequest) -> Result<Admitted, Vec<PlanFinding>> {
     };
     // Redacted first, so that a request that another process carries out has the same digest.
     request.goal = redact::redact_text(&request.goal).into_owned();
-    let digest = request_digest(&request, inputs.as_ref());
-    let (planner, plan) = match request.plan.take() {
+    let digest = request_digest(&request, given.as_ref().map(|given| &given.json), inputs.as_ref());
+    let (planner, plan) = match given {
         Some(plan) => (planner::STATIC, Ok(plan)),
-        None => (planner::STUB, planner::stub(&request.goal)),
+        None => (planner::STUB, stub(&request.goal)),
     };
     let planner = Versioned { name: planner.0.to_owned(), version: planner.1.to_owned() };
     Ok(Admitted { request, planner, plan, inputs, warnings, digest })
@@ -155,17 +158,20 @@ pub fn admit(mut request: RunRequest) -> Result<Admitted, Vec<PlanFinding>> {
 fn judged_plan(
     request: &mut RunRequest,
     warnings: &mut Vec<PlanFinding>,
-) -> Result<Option<plan::Plan>, Vec<PlanFinding>> {
-    let Some(given) = &request.plan else { return Ok(None) };
-    if plan::legacy::is_legacy(given) {
-        request.plan = Some(plan::legacy::convert(given)?);
-    }
-    let (plan, found) = plan::check(request.plan.as_ref().unwrap_or(&Value::Null));
-    if plan.is_none() {
-        return Err(found);
-    }
-    *warnings = found;
-    Ok(plan)
+) -> Result<Option<Prepared>, Vec<PlanFinding>> {
+    let Some(given) = request.plan.take() else { return Ok(None) };
+    let json = if plan::legacy::is_legacy(&given) { plan::legacy::convert(&given)? } else { given };
+    let (plan, found) = plan::check(&json);
+    let Some(plan) = plan else { return Err(found) };
+    warnings.extend(found);
+    Prepared::of(json, plan).map(Some)
+}
+
+/// The plan that the stub planner makes.
+fn stub(goal: &str) -> Result<Prepared, String> {
+    Prepared::new(planner::stub(goal)?).map_err(|findings| {
+        findings.iter().map(|finding| format!("{} {}", finding.path, finding.message)).collect::<Vec<_>>().join("; ")
+    })
 }
 
 /// What is wrong with the ids of a request.
@@ -231,12 +237,12 @@ fn goal(goal: &str) -> Vec<PlanFinding> {
 }
 
 /// What an idempotency key is bound to: everything that is asked for, and nothing that differs between two calls.
-fn request_digest(request: &RunRequest, inputs: Option<&Value>) -> Hash {
+fn request_digest(request: &RunRequest, plan: Option<&Value>, inputs: Option<&Value>) -> Hash {
     let mut value = vec![
         json!(request.tenant),
         json!(request.agent),
         json!(request.goal),
-        json!(request.plan),
+        json!(plan),
         json!(request.origin_system_id),
         json!(request.synthetic_scenario_id),
     ];
@@ -270,7 +276,7 @@ pub fn open(
     let mut draft = Draft::new(Run::new(log, &request.tenant, &request.run_id), now, seed);
     let goal = Value::String(request.goal.clone());
     let plan_digest = match &admitted.plan {
-        Ok(plan) if admitted.planner.name == planner::STATIC.0 => Some(plan::digest(plan).map_err(DraftError::Value)?),
+        Ok(plan) if admitted.planner.name == planner::STATIC.0 => Some(plan.digest),
         Ok(_) | Err(_) => None,
     };
     draft.push(|c| {

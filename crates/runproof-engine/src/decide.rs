@@ -18,7 +18,7 @@ use serde_json::Value;
 pub use record::Outcome;
 
 use crate::draft::{Draft, DraftError, Intended, Line};
-use crate::plan;
+use crate::plan::{PlanFinding, Prepared};
 use crate::run::{CallId, Run, WaitReason};
 use crate::skill::Skills;
 
@@ -210,17 +210,25 @@ pub enum Refusal {
 /// # Errors
 /// [`Refusal`]: nothing was decided, the run stays as it is.
 pub fn decide(run: &Run, command: Command, context: &Context<'_>) -> Result<Decision, Refusal> {
+    go_on(run.clone(), command, context)
+}
+
+/// As [`decide`], for a run of which nobody needs the state before: a copy less.
+///
+/// # Errors
+/// As [`decide`].
+pub(crate) fn go_on(run: Run, command: Command, context: &Context<'_>) -> Result<Decision, Refusal> {
     if let Some((seal, _)) = &run.seal {
         return Err(Refusal::Ended { run: run.id.clone(), status: seal.status });
     }
-    let mut draft = Draft::new(run.clone(), context.now, context.seed);
+    let mut draft = Draft::new(run, context.now, context.seed);
     match command {
         Command::Advance => {}
         Command::Claim { worker, epoch } => draft.push(|_| Ok(RunClaimed { epoch, worker }))?,
         Command::Record(call, outcome) => record::record(&mut draft, &call, outcome)?,
         Command::Cancel { actor, reason } => {
-            if run.cancel.is_some() {
-                return Err(Refusal::CancelRequested(run.id.clone()));
+            if draft.run.cancel.is_some() {
+                return Err(Refusal::CancelRequested(draft.run.id.clone()));
             }
             let reason = reason.map(Value::String);
             draft.push(|c| Ok(RunCancelRequested { actor, reason: c.commit_some("reason", reason.as_ref())? }))?;
@@ -231,7 +239,7 @@ pub fn decide(run: &Run, command: Command, context: &Context<'_>) -> Result<Deci
             let next = Next::Sleep(draft.at);
             return Ok(decision(draft, next));
         }
-        Command::Plan(plan) => planned(&mut draft, &plan, None)?,
+        Command::Plan(plan) => planned(&mut draft, &Prepared::new(plan).map_err(refused_plan)?, None)?,
         Command::PlannerFailed { message } => {
             let next = advance::seal(&mut draft, EndStatus::Failed, EndReason::PlannerFailed, Some(message))?;
             return Ok(decision(draft, next));
@@ -249,23 +257,28 @@ fn decision(draft: Draft, next: Next) -> Decision {
 ///
 /// # Errors
 /// As [`decide`].
-pub fn plan_only(run: &Run, plan: &Value, inputs: Option<&Value>, context: &Context<'_>) -> Result<Decision, Refusal> {
+pub fn plan_only(
+    run: &Run,
+    plan: &Prepared,
+    inputs: Option<&Value>,
+    context: &Context<'_>,
+) -> Result<Decision, Refusal> {
     let mut draft = Draft::new(run.clone(), context.now, context.seed);
     planned(&mut draft, plan, inputs)?;
     Ok(decision(draft, Next::Sleep(context.now)))
 }
 
-fn planned(draft: &mut Draft, value: &Value, inputs: Option<&Value>) -> Result<(), Refusal> {
-    let plan = plan::parse(value).map_err(|findings| {
-        let texts: Vec<String> =
-            findings.iter().map(|finding| format!("{} {}", finding.path, finding.message)).collect();
-        Refusal::Plan(texts.join("; "))
-    })?;
-    let plan_digest = plan::digest(value).map_err(DraftError::Value)?;
-    let step_count = plan.steps.len() as u64;
+fn refused_plan(findings: Vec<PlanFinding>) -> Refusal {
+    let texts: Vec<String> = findings.iter().map(|finding| format!("{} {}", finding.path, finding.message)).collect();
+    Refusal::Plan(texts.join("; "))
+}
+
+fn planned(draft: &mut Draft, plan: &Prepared, inputs: Option<&Value>) -> Result<(), Refusal> {
+    let (plan_digest, step_count) = (plan.digest, plan.plan.steps.len() as u64);
+    draft.run.offer(plan);
     Ok(draft.push(|c| {
         let inputs = c.commit_some("inputs", inputs)?;
-        Ok(RunPlanned { inputs, plan: c.commit("plan", value)?, plan_digest, step_count })
+        Ok(RunPlanned { inputs, plan: c.commit("plan", &plan.json)?, plan_digest, step_count })
     })?)
 }
 

@@ -10,7 +10,7 @@ use std::task::Poll;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use runproof_proof::event::{Actor, EffectClass, EndStatus};
 
-use crate::decide::{Command, Context, Decision, Next, Outcome, Refusal, decide};
+use crate::decide::{Command, Context, Decision, Next, Outcome, Refusal, go_on};
 use crate::draft::{Intended, Line};
 use crate::ports::{Append, BoxFuture, Claim, Claimed, Clock, Entropy, Fence, Journal, Observer, Secrets, StoreError};
 use crate::projection;
@@ -115,7 +115,7 @@ impl Driver {
         }
         let mut command = Command::Claim { worker: fence.owner.clone(), epoch: fence.epoch };
         loop {
-            let Decision { lines, run: after, calls, next } = self.step(&mut run, command, &mut pending, cancel)?;
+            let Decision { lines, run: after, calls, next } = self.step(run, command, &mut pending, cancel)?;
             run = after;
             pending.lines.extend(lines);
             intended.extend(calls);
@@ -142,10 +142,10 @@ impl Driver {
                 (committed, _) => committed?,
             }
             // Certain from here on: the intents are durable. A crash before an outcome is found as an open attempt.
-            stored = run.clone();
             if let Some(left) = left {
                 return Ok((run, left));
             }
+            stored = run.clone();
             for call in intended.drain(..) {
                 flights.push(Box::pin(self.invoke(self.takeoff(call), run.deadline(), cancel)));
             }
@@ -194,7 +194,7 @@ impl Driver {
     /// Decides on a command; when somebody wants the run to be cancelled, that goes on record first.
     fn step(
         &self,
-        run: &mut Run,
+        mut run: Run,
         command: Command,
         pending: &mut Pending,
         cancel: &dyn CancelSignal,
@@ -205,14 +205,14 @@ impl Driver {
                 return Ok(decision);
             }
             pending.lines.extend(decision.lines);
-            *run = decision.run;
+            run = decision.run;
         }
         self.decide(run, command)
     }
 
-    fn decide(&self, run: &Run, command: Command) -> Result<Decision, Refusal> {
+    fn decide(&self, run: Run, command: Command) -> Result<Decision, Refusal> {
         let context = Context { now: self.clock.now(), seed: self.entropy.seed(), facts: &self.skills };
-        decide(run, command, &context)
+        go_on(run, command, &context)
     }
 
     /// What becomes of the claim, and where the run is left, if it is.
@@ -240,6 +240,7 @@ impl Driver {
             return Ok(());
         }
         let Pending { lines, writes } = std::mem::take(pending);
+        let lines: Arc<[Line]> = lines.into();
         let append = Append {
             tenant: after.tenant.clone(),
             run_id: after.id.clone(),
@@ -247,7 +248,7 @@ impl Driver {
             expected_seq: before.next_seq,
             expected_head: before.head,
             rows: projection::changes(before, after),
-            lines: lines.clone(),
+            lines: Arc::clone(&lines),
             writes,
             claim,
         };

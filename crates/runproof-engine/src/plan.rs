@@ -17,6 +17,7 @@ mod warn;
 mod yaml;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use runproof_proof::canonical::{self, NotCanonical};
 use runproof_proof::event::words_enum;
@@ -247,6 +248,42 @@ impl Plan {
             (OnError::Fallback { skill, with }, true) => Some((step, skill, with)),
             (OnError::Abort | OnError::Continue, true) => None,
             (_, false) => Some((step, &step.skill, &step.with)),
+        }
+    }
+}
+
+/// A valid plan, with the JSON that it was read from and its digest: read once, used wherever the run goes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prepared {
+    /// As it is recorded.
+    pub json: Value,
+    /// What it says.
+    pub plan: Arc<Plan>,
+    /// Digest of `json`.
+    pub digest: Hash,
+}
+
+impl Prepared {
+    /// Reads a plan.
+    ///
+    /// # Errors
+    /// Every finding that refuses it.
+    pub fn new(json: Value) -> Result<Self, Vec<PlanFinding>> {
+        let plan = parse(&json)?;
+        Self::of(json, plan)
+    }
+
+    /// A plan that was read from this JSON.
+    ///
+    /// # Errors
+    /// The JSON cannot be recorded. [`parse()`] finds that too.
+    pub(crate) fn of(json: Value, plan: Plan) -> Result<Self, Vec<PlanFinding>> {
+        match digest(&json) {
+            Ok(digest) => Ok(Self { json, plan: Arc::new(plan), digest }),
+            Err(error) => {
+                let message = format!("the plan cannot be recorded: {}", error.problem);
+                Err(vec![PlanFinding::error("plan.value", "$", message, "write numbers with a fraction as strings")])
+            }
         }
     }
 }

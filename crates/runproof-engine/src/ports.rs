@@ -1,6 +1,7 @@
 //! What the engine needs from outside: small contracts, implemented at the edge and in `runproof-store`.
 
 use std::pin::Pin;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use runproof_proof::hash::Hash;
@@ -69,7 +70,7 @@ pub struct Append {
     /// Leaf hash of the event before it.
     pub expected_head: Hash,
     /// The events.
-    pub lines: Vec<Line>,
+    pub lines: Arc<[Line]>,
     /// Rows that change.
     pub rows: RowChanges,
     /// Writes of a transactional skill, in order. There are none without the outcome among the events.

@@ -251,12 +251,13 @@ pub struct RowChanges {
     pub seal: Option<Row>,
 }
 
-/// Computes what changes.
+/// Computes what changes. The rows are made only where something that they are made of changed.
 pub fn changes(before: &Run, after: &Run) -> RowChanges {
-    let changed = |old: Row, new: Row| (old != new).then_some(new);
+    let begun = |run: &Run| (run.header.is_some(), run.seal.is_some());
+    let stands = |run: &Run| (begun(run), run.plan_digest, run.status(), run.epoch, run.started_at, run.wait_since());
     RowChanges {
-        run: changed(run_row(before), run_row(after)),
-        trace: changed(trace_row(before), trace_row(after)),
+        run: (stands(before) != stands(after)).then(|| run_row(after)),
+        trace: (begun(before) != begun(after)).then(|| trace_row(after)),
         steps: after.steps[before.steps.len()..].iter().map(|settled| step_row(after, settled)).collect(),
         seal: if before.seal.is_none() { seal_row(after) } else { None },
     }

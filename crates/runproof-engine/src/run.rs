@@ -14,7 +14,7 @@ use runproof_proof::hash::Hash;
 use runproof_proof::merkle::Frontier;
 use serde_json::Value;
 
-use crate::plan::Plan;
+use crate::plan::{Plan, Prepared};
 
 pub use call::{ActiveCall, CallId, Expansion, Item, Progress, Settled};
 
@@ -40,6 +40,8 @@ pub struct Run {
     pub plan_json: Option<Arc<Value>>,
     /// Plan, if shown and valid.
     pub plan: Option<Arc<Plan>>,
+    /// A plan that whoever decides has read already, by its digest.
+    offered: Option<(Hash, Arc<Plan>)>,
     /// Digest of the plan.
     pub plan_digest: Option<Hash>,
     /// Claims so far.
@@ -170,6 +172,7 @@ impl Run {
             goal: None,
             plan_json: None,
             plan: None,
+            offered: None,
             plan_digest: None,
             epoch: 0,
             started_at: None,
@@ -188,6 +191,11 @@ impl Run {
             frontier: Frontier::default(),
             sums: Sums::default(),
         }
+    }
+
+    /// Spares the next `run.planned` from reading a plan that was read before.
+    pub(crate) fn offer(&mut self, plan: &Prepared) {
+        self.offered = Some((plan.digest, Arc::clone(&plan.plan)));
     }
 
     /// Where the run stands.

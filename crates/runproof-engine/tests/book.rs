@@ -116,7 +116,7 @@ impl Journal for Book {
         if dies {
             return Err(StoreError::Unavailable("the process died".to_owned()));
         }
-        page.lines.extend(append.lines);
+        page.lines.extend(append.lines.iter().cloned());
         page.writes.extend(append.writes);
         match append.claim {
             Claim::Keep => page.wake_at = None,

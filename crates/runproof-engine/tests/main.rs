@@ -9,6 +9,7 @@ mod expression;
 mod fold;
 mod parallel;
 mod plans;
+mod plans_expressions;
 mod plans_graph;
 mod plans_inputs;
 mod plans_legacy;

@@ -235,7 +235,7 @@ fn what_is_recorded_is_the_converted_plan() {
     let mut asked = request();
     asked.plan = Some(plan(json!([{"step_id": "a", "skill": "look"}])));
     let admitted = admit(asked.clone()).unwrap();
-    assert_eq!(admitted.plan.unwrap()["schema"], "runproof.plan/v1");
+    assert_eq!(admitted.plan.unwrap().json["schema"], "runproof.plan/v1");
     let mut again = asked.clone();
     again.plan = Some(legacy::convert(asked.plan.as_ref().unwrap()).unwrap());
     assert_eq!(admitted.digest, admit(again).unwrap().digest, "the same run is asked for");

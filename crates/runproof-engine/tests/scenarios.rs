@@ -293,7 +293,7 @@ impl Story {
             expected_seq: run.next_seq,
             expected_head: run.head,
             rows: projection::changes(&run, &after),
-            lines,
+            lines: lines.into(),
             writes: Vec::new(),
             claim: Claim::Release(self.clock.now()),
         };

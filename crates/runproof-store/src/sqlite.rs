@@ -10,8 +10,9 @@ mod writer;
 
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -110,9 +111,26 @@ pub struct SqliteStore {
     engine: Option<Engine>,
 }
 
+/// What the writer has made durable since the store was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Commits {
+    /// Transactions that held work.
+    pub transactions: u64,
+    /// Jobs in them: appends, claims and commands, the refused ones too.
+    pub jobs: u64,
+}
+
+/// [`Commits`] while they are counted.
+#[derive(Default)]
+struct Counters {
+    transactions: AtomicU64,
+    jobs: AtomicU64,
+}
+
 /// What only the engine has: the queue to the writer, the writer, and the lock.
 struct Engine {
-    jobs: Option<Sender<Job>>,
+    counters: Arc<Counters>,
+    jobs: Option<Sender<Box<dyn Job>>>,
     writer: Option<JoinHandle<()>>,
     _lock: Lock,
 }
@@ -231,14 +249,17 @@ impl SqliteStore {
         let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
         connection.pragma_update(None, "synchronous", "FULL").map_err(sqlite)?;
+        // What takes back a statement stays in memory: a file for it would be written with every step.
+        connection.pragma_update(None, "temp_store", "MEMORY").map_err(sqlite)?;
         // An erased value must not stay readable in a free page.
         connection.pragma_update(None, "secure_delete", "ON").map_err(sqlite)?;
         let writer = Writer::start(connection, &store.log, notary)?;
+        let counters = Arc::clone(&writer.counters);
         let (jobs, queue) = std::sync::mpsc::channel();
         let thread = std::thread::Builder::new().name("store-writer".to_owned());
         let io = |source| OpenError::Io { path: path.to_owned(), source };
         let handle = thread.spawn(move || writer.run(&queue)).map_err(io)?;
-        store.engine = Some(Engine { jobs: Some(jobs), writer: Some(handle), _lock: lock });
+        store.engine = Some(Engine { counters, jobs: Some(jobs), writer: Some(handle), _lock: lock });
         Ok(store)
     }
 
@@ -275,6 +296,14 @@ impl SqliteStore {
     /// Whether this process is the engine.
     pub fn is_engine(&self) -> bool {
         self.engine.is_some()
+    }
+
+    /// What this process has made durable; nothing when it is not the engine.
+    pub fn commits(&self) -> Commits {
+        let count = |of: fn(&Counters) -> &AtomicU64| {
+            self.engine.as_ref().map_or(0, |engine| of(&engine.counters).load(Ordering::Relaxed))
+        };
+        Commits { transactions: count(|counters| &counters.transactions), jobs: count(|counters| &counters.jobs) }
     }
 
     /// Leaves a command for the engine, and returns its number.
@@ -323,7 +352,7 @@ impl SqliteStore {
         let (tenant, run_id, fence) = (tenant.to_owned(), run_id.to_owned(), fence.clone());
         self.submit(move |batch| {
             let sql = include_str!("../sql/sqlite/give_back.sql");
-            batch.connection.execute(sql, (tenant, run_id, fence.owner, fence.epoch, at)).map_err(unavailable)?;
+            batch.connection.execute(sql, (&tenant, &run_id, &fence.owner, fence.epoch, at)).map_err(unavailable)?;
             Ok(())
         })
         .await
@@ -345,7 +374,7 @@ impl SqliteStore {
         self.submit(move |batch| {
             batch
                 .connection
-                .execute("UPDATE requests SET answer = ?2 WHERE id = ?1", (id, answer))
+                .execute("UPDATE requests SET answer = ?2 WHERE id = ?1", (id, &answer))
                 .map_err(unavailable)?;
             Ok(())
         })
@@ -373,8 +402,9 @@ impl SqliteStore {
         read(&connection)
     }
 
-    /// Hands work to the writer; ends when the transaction that holds it is durable, or certainly is not.
-    async fn submit<T, E>(&self, work: impl FnOnce(&mut Batch<'_>) -> Result<T, E> + Send + 'static) -> Result<T, E>
+    /// Hands work to the writer; ends when the transaction that holds it is durable, or certainly is not. The work may
+    /// be done more than once; only the last time counts.
+    async fn submit<T, E>(&self, work: impl FnMut(&mut Batch<'_>) -> Result<T, E> + Send + 'static) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
@@ -382,25 +412,39 @@ impl SqliteStore {
         let not_engine = || E::from(StoreError::Unavailable("this process is not the engine".to_owned()));
         let jobs = self.engine.as_ref().and_then(|engine| engine.jobs.as_ref()).ok_or_else(not_engine)?;
         let (reply, answer) = oneshot::channel();
-        let job: Job = Box::new(move |batch| {
-            let result = batch.map(work);
-            let ok = matches!(result, Some(Ok(_)));
-            let finish = move |committed: Result<(), StoreError>| {
-                let result = match (result, committed) {
-                    (Some(Err(error)), _) => Err(error),
-                    (_, Err(error)) => Err(E::from(error)),
-                    (Some(Ok(value)), Ok(())) => Ok(value),
-                    (None, Ok(())) => Err(E::from(StoreError::Unavailable("no transaction could begin".to_owned()))),
-                };
-                if reply.send(result).is_err() {
-                    // Whoever asked is gone; what was written stays written, and the next load finds it.
-                }
-            };
-            (ok, Box::new(finish))
-        });
         let gone = || E::from(StoreError::OutcomeUnknown("the writer stopped".to_owned()));
-        jobs.send(job).map_err(|_| gone())?;
+        jobs.send(Box::new(Submitted { work, result: None, reply })).map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
+    }
+}
+
+/// Work that somebody waits for.
+struct Submitted<W, T, E> {
+    work: W,
+    result: Option<Result<T, E>>,
+    reply: oneshot::Sender<Result<T, E>>,
+}
+
+impl<W, T, E> Job for Submitted<W, T, E>
+where
+    W: FnMut(&mut Batch<'_>) -> Result<T, E> + Send,
+    T: Send,
+    E: From<StoreError> + Send,
+{
+    fn write(&mut self, batch: &mut Batch<'_>) -> bool {
+        self.result.insert((self.work)(batch)).is_ok()
+    }
+
+    fn finish(self: Box<Self>, committed: Result<(), StoreError>) {
+        let result = match (self.result, committed) {
+            (Some(Err(error)), _) => Err(error),
+            (_, Err(error)) => Err(E::from(error)),
+            (Some(Ok(value)), Ok(())) => Ok(value),
+            (None, Ok(())) => Err(E::from(StoreError::Unavailable("no transaction could begin".to_owned()))),
+        };
+        if self.reply.send(result).is_err() {
+            // Whoever asked is gone; what was written stays written, and the next load finds it.
+        }
     }
 }
 

@@ -17,7 +17,10 @@ pub(crate) type TileId = (u32, u64);
 pub struct Tree {
     size: u64,
     edge: Vec<Vec<Hash>>,
-    dirty: BTreeMap<TileId, Vec<Hash>>,
+    /// Tiles that became full since they were last taken.
+    full: BTreeMap<TileId, Vec<Hash>>,
+    /// Levels whose last tile has grown since.
+    grown: usize,
 }
 
 impl Tree {
@@ -59,22 +62,28 @@ impl Tree {
             }
             self.edge[level].push(hash);
             let count = self.size >> (8 * level);
-            let tile = (u32::try_from(level).unwrap_or(u32::MAX), (count - 1) / WIDTH);
-            if self.edge[level].len() as u64 == WIDTH {
-                let full = std::mem::take(&mut self.edge[level]);
-                hash = merkle::root(&full);
-                self.dirty.insert(tile, full);
-                level += 1;
-            } else {
-                self.dirty.insert(tile, self.edge[level].clone());
+            let tile = (level_number(level), (count - 1) / WIDTH);
+            self.grown = self.grown.max(level + 1);
+            if (self.edge[level].len() as u64) < WIDTH {
                 return index;
             }
+            let full = std::mem::take(&mut self.edge[level]);
+            hash = merkle::root(&full);
+            self.full.insert(tile, full);
+            level += 1;
         }
     }
 
     /// Tiles that changed since the last call.
     pub fn take_dirty(&mut self) -> BTreeMap<TileId, Vec<Hash>> {
-        std::mem::take(&mut self.dirty)
+        let mut dirty = std::mem::take(&mut self.full);
+        for (level, hashes) in self.edge.iter().enumerate().take(std::mem::take(&mut self.grown)) {
+            if !hashes.is_empty() {
+                let tile = (self.size >> (8 * level)) / WIDTH;
+                dirty.insert((level_number(level), tile), hashes.clone());
+            }
+        }
+        dirty
     }
 
     /// Root over all leaves.
@@ -89,6 +98,10 @@ impl Tree {
         }
         below.unwrap_or_else(|| merkle::root(&[]))
     }
+}
+
+fn level_number(level: usize) -> u32 {
+    u32::try_from(level).unwrap_or(u32::MAX)
 }
 
 /// Root of the subtree over a range of leaves, from tiles. The range is one that a proof calls for: it begins at a

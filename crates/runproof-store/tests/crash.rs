@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use runproof_engine::admission::admit;
 use runproof_engine::decide::Command;
 use runproof_engine::ports::{Claimed, Journal, StoreError};
-use runproof_engine::run::{CallId, Run, RunStatus, WaitReason};
+use runproof_engine::run::{CallId, Item, Run, RunStatus, WaitReason};
 use runproof_engine::skill::{
     Attempt, AttemptResult, Dispatch, EffectClass, ErrorCategory, Failure, Guard, Manifest, ParamFinding, Probe, Skill,
     Write,
@@ -23,15 +23,60 @@ use serde_json::{Value, json};
 use crate::doubles::{FakeClock, START, Seeds, block_on, failure, manifest, operator};
 use crate::support::*;
 
-const STEPS: [&str; 3] = ["a", "b", "c"];
+/// How the steps of a story hang together.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Shape {
+    /// One after another.
+    Line,
+    /// Two side by side, and a list of two elements after the first.
+    Graph,
+}
+
+impl Shape {
+    /// The calls that a run makes if everything goes well.
+    fn calls(self) -> &'static [&'static str] {
+        match self {
+            Self::Line => &["a", "b", "c"],
+            Self::Graph => &["a", "b", "c#0", "c#1"],
+        }
+    }
+
+    /// The plan. A step that a person settled has no output, so nothing refers to what may need a person.
+    fn plan(self, effect: EffectClass) -> Value {
+        let refer = |path: &str| (effect != EffectClass::Unsafe).then(|| format!("{{{{ {path} }}}}"));
+        let step = |id: &str, previous: Option<String>, more: Value| {
+            let mut step =
+                json!({"id": id, "skill": "act", "with": {"previous": previous}, "retry": {"max_attempts": 2}});
+            step.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            step
+        };
+        crate::support::plan(match self {
+            Self::Line => json!([
+                step("a", None, json!({})),
+                step("b", refer("steps.a.output.step"), json!({})),
+                step("c", refer("steps.b.output.step"), json!({})),
+            ]),
+            Self::Graph => json!([
+                step("a", None, json!({"needs": []})),
+                step("b", None, json!({"needs": []})),
+                step("c", refer("steps.a.output.step"), json!({"needs": ["a"], "foreach": ["x", "y"]})),
+            ]),
+        })
+    }
+}
 
 /// What happened outside: nothing of it is lost when a process dies.
 #[derive(Default)]
 struct World {
-    /// Calls that arrived, by step: the key and the attempt of each.
+    /// Calls that arrived, by step and item: the key and the attempt of each.
     calls: BTreeMap<String, Vec<(String, u32)>>,
     /// How often each effect happened, by key.
     effects: BTreeMap<String, u32>,
+}
+
+/// A call as people write it.
+fn name(step_id: &str, item: Option<&str>) -> String {
+    CallId { step_id: step_id.to_owned(), item: Item::parse(item).unwrap() }.to_string()
 }
 
 /// A skill of one class, at the edge of the world.
@@ -57,7 +102,8 @@ impl Skill for Actor {
     async fn invoke(&self, dispatch: &Dispatch) -> Attempt {
         let call = dispatch.call();
         let mut world = self.world.lock().unwrap();
-        let calls = world.calls.entry(call.step_id.clone()).or_default();
+        let name = name(&call.step_id, call.item.as_deref());
+        let calls = world.calls.entry(name.clone()).or_default();
         calls.push((call.idempotency_key.clone(), call.attempt));
         if call.step_id == "b" && calls.len() == 1 {
             // Once in every story a receiver turns the call away and asks to come back later.
@@ -71,12 +117,7 @@ impl Skill for Actor {
         match self.manifest.effects[0] {
             EffectClass::Pure | EffectClass::Read => {}
             EffectClass::Transactional => {
-                writes.push(Write::Put {
-                    key: call.step_id.clone(),
-                    value: b"true".to_vec(),
-                    expires_at: None,
-                    guard: Guard::Any,
-                });
+                writes.push(Write::Put { key: name, value: b"true".to_vec(), expires_at: None, guard: Guard::Any });
             }
             EffectClass::Idempotent => {
                 world.effects.entry(call.idempotency_key.clone()).or_insert(1); // the receiver knows the key
@@ -101,16 +142,17 @@ impl Skill for Actor {
 struct Story {
     subject: Box<dyn Subject>,
     effect: EffectClass,
+    shape: Shape,
     world: Arc<Mutex<World>>,
     clock: Arc<FakeClock>,
     seeds: Arc<Seeds>,
 }
 
 impl Story {
-    fn begin(begin: fn() -> Box<dyn Subject>, effect: EffectClass) -> Self {
+    fn begin(begin: fn() -> Box<dyn Subject>, shape: Shape, effect: EffectClass) -> Self {
         let subject = begin();
         populate(subject.store().as_ref());
-        Self { subject, effect, world: Arc::default(), clock: FakeClock::new(), seeds: Arc::default() }
+        Self { subject, effect, shape, world: Arc::default(), clock: FakeClock::new(), seeds: Arc::default() }
     }
 
     /// A process lives until the run is over or the store fails it.
@@ -120,13 +162,7 @@ impl Story {
         let process =
             Process::new(Arc::clone(&store) as Arc<dyn Journal>, vec![Arc::new(actor)], &self.clock, &self.seeds);
         // Whoever wants the run asks again after a crash; the key makes it the same run.
-        let steps = STEPS.iter().enumerate().map(|(place, id)| {
-            // A step that a person settled has no output, so nothing refers to what may need a person.
-            let refers = place.checked_sub(1).filter(|_| self.effect != EffectClass::Unsafe);
-            let previous = refers.map(|place| format!("{{{{ steps.{}.output.step }}}}", STEPS[place]));
-            json!({"id": id, "skill": "act", "with": {"previous": previous}, "retry": {"max_attempts": 2}})
-        });
-        let mut asked = request(TENANT, "r_1", Some(crate::support::plan(Value::Array(steps.collect()))));
+        let mut asked = request(TENANT, "r_1", Some(self.shape.plan(self.effect)));
         asked.idempotency_key = Some("asked-once".to_owned());
         let opened = block_on(store.open_run(admit(asked).unwrap(), Some(WORKER.to_owned()), stamp(START)));
         let opened = opened.map_err(|error| {
@@ -183,9 +219,12 @@ impl Story {
         for event in events.iter().map(|placed| &placed.entry.event) {
             #[expect(clippy::wildcard_enum_match_arm, reason = "only what concerns attempts is judged here")]
             match &event.body {
-                Body::StepIntended(body) => assert!(intents.insert((body.step_id.clone(), body.attempt))),
+                Body::StepIntended(body) => {
+                    assert!(intents.insert((body.step_id.clone(), body.item.clone(), body.attempt)));
+                }
                 Body::StepReturned(body) => {
-                    assert!(intents.remove(&(body.step_id.clone(), body.attempt)), "an outcome of one intent");
+                    let call = (body.step_id.clone(), body.item.clone(), body.attempt);
+                    assert!(intents.remove(&call), "an outcome of one intent");
                     if body.via != Via::Call {
                         found += 1;
                     }
@@ -223,14 +262,15 @@ impl Story {
         match self.effect {
             EffectClass::Pure | EffectClass::Read => assert!(world.effects.is_empty()),
             EffectClass::Transactional => {
-                for step in STEPS {
-                    let stored = block_on(self.subject.key_values().read(TENANT, step)).unwrap().unwrap();
-                    let at = returned_at(self.subject.store().as_ref(), TENANT, "r_1", step);
-                    assert_eq!(Some(stored.version), at, "`{step}` was written with its outcome, and never again");
+                for call in self.shape.calls() {
+                    let stored = block_on(self.subject.key_values().read(TENANT, call)).unwrap().unwrap();
+                    let at = returned_at(self.subject.store().as_ref(), TENANT, "r_1", call);
+                    assert_eq!(Some(stored.version), at, "`{call}` was written with its outcome, and never again");
                 }
             }
             EffectClass::Idempotent | EffectClass::Probeable => {
-                assert_eq!(world.effects.values().copied().collect::<Vec<_>>(), [1, 1, 1], "each effect happened once");
+                assert_eq!(world.effects.len(), self.shape.calls().len(), "every effect happened");
+                assert!(world.effects.values().all(|times| *times == 1), "each effect happened once");
             }
             EffectClass::Unsafe => {
                 assert!(
@@ -238,7 +278,10 @@ impl Story {
                     "no effect happened twice: {:?}",
                     world.effects
                 );
-                assert!(refuted || world.effects.len() == 3, "what is on record as done was done");
+                assert!(
+                    refuted || world.effects.len() == self.shape.calls().len(),
+                    "what is on record as done was done"
+                );
                 for (step, calls) in &world.calls {
                     let most = if step == "b" { 2 } else { 1 }; // it was turned away once, and knew it
                     assert!(calls.len() <= most, "`{step}` was called {} times", calls.len());
@@ -249,11 +292,16 @@ impl Story {
 }
 
 /// Every write of the story fails once, in both ways. Answers how many attempts were found without an outcome.
-fn every_write_fails_once(begin: fn() -> Box<dyn Subject>, effect: EffectClass, least_writes: u64) -> usize {
+fn every_write_fails_once(
+    begin: fn() -> Box<dyn Subject>,
+    shape: Shape,
+    effect: EffectClass,
+    least_writes: u64,
+) -> usize {
     let mut found = 0;
     for fault in [Fault::Before, Fault::After] {
         for nth in 1.. {
-            let mut story = Story::begin(begin, effect);
+            let mut story = Story::begin(begin, shape, effect);
             let fired = story.tell(&[(nth, fault)]);
             found += story.judge();
             if !fired {
@@ -266,12 +314,12 @@ fn every_write_fails_once(begin: fn() -> Box<dyn Subject>, effect: EffectClass, 
 }
 
 /// Every write fails, and then every write of the process that recovers.
-fn every_write_fails_twice(begin: fn() -> Box<dyn Subject>, effect: EffectClass) {
+fn every_write_fails_twice(begin: fn() -> Box<dyn Subject>, shape: Shape, effect: EffectClass) {
     for first in [Fault::Before, Fault::After] {
         for second in [Fault::Before, Fault::After] {
             for nth in 1..=9 {
                 for then in 1..=9 {
-                    let mut story = Story::begin(begin, effect);
+                    let mut story = Story::begin(begin, shape, effect);
                     let fired = story.tell(&[(nth, first), (then, second)]);
                     story.judge();
                     if !fired {
@@ -284,49 +332,52 @@ fn every_write_fails_twice(begin: fn() -> Box<dyn Subject>, effect: EffectClass)
 }
 
 macro_rules! matrix {
-    ($store:ident, $begin:expr) => {
+    ($store:ident, $begin:expr, $shape:expr) => {
         mod $store {
             use super::*;
 
             #[test]
             fn an_unsafe_effect_never_happens_twice_and_is_never_lost() {
-                assert!(every_write_fails_once($begin, EffectClass::Unsafe, 8) >= 6);
+                assert!(every_write_fails_once($begin, $shape, EffectClass::Unsafe, 8) >= 6);
             }
 
             #[test]
             fn an_idempotent_effect_is_repeated_only_under_its_key() {
-                assert!(every_write_fails_once($begin, EffectClass::Idempotent, 8) >= 6);
+                assert!(every_write_fails_once($begin, $shape, EffectClass::Idempotent, 8) >= 6);
             }
 
             #[test]
             fn a_probeable_effect_is_asked_about_and_happens_once() {
-                assert!(every_write_fails_once($begin, EffectClass::Probeable, 8) >= 6);
+                assert!(every_write_fails_once($begin, $shape, EffectClass::Probeable, 8) >= 6);
             }
 
             #[test]
             fn a_transactional_write_is_applied_once() {
-                assert!(every_write_fails_once($begin, EffectClass::Transactional, 8) >= 6);
+                assert!(every_write_fails_once($begin, $shape, EffectClass::Transactional, 8) >= 6);
             }
 
             #[test]
             fn a_read_is_done_again() {
-                assert!(every_write_fails_once($begin, EffectClass::Read, 8) >= 6);
+                assert!(every_write_fails_once($begin, $shape, EffectClass::Read, 8) >= 6);
             }
 
             #[test]
             fn a_pure_step_leaves_no_attempt_without_outcome() {
-                assert_eq!(every_write_fails_once($begin, EffectClass::Pure, 4), 0);
+                assert_eq!(every_write_fails_once($begin, $shape, EffectClass::Pure, 4), 0);
             }
         }
     };
 }
 
-matrix!(memory, InMemory::begin);
-matrix!(sqlite, OnDisk::begin);
+matrix!(memory, InMemory::begin, Shape::Line);
+matrix!(sqlite, OnDisk::begin, Shape::Line);
+matrix!(memory_side_by_side, InMemory::begin, Shape::Graph);
+matrix!(sqlite_side_by_side, OnDisk::begin, Shape::Graph);
 
 #[test]
 fn a_crash_during_the_recovery_from_a_crash_is_survived_too() {
     for effect in EffectClass::ALL {
-        every_write_fails_twice(InMemory::begin, *effect);
+        every_write_fails_twice(InMemory::begin, Shape::Line, *effect);
+        every_write_fails_twice(InMemory::begin, Shape::Graph, *effect);
     }
 }

@@ -1,5 +1,5 @@
 //! The tests of the stores, in one binary: one conformance suite for all of them, what SQLite promises beyond it, crashes
-//! at every write, and replay.
+//! at every write, random plans against a reference interpreter, and replay.
 
 #![expect(clippy::unwrap_used, reason = "everything here is a test, and a panic is how a test fails")]
 
@@ -7,8 +7,10 @@ mod conformance;
 mod crash;
 mod disk;
 #[path = "../../runproof-engine/tests/doubles.rs"]
+#[expect(dead_code, reason = "the stories of the engine use the rest")]
 mod doubles;
 mod kv;
+mod model;
 mod replay;
 mod sqlite;
 mod support;

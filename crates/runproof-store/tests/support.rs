@@ -10,7 +10,7 @@ use runproof_engine::audit::{self, RawRow};
 use runproof_engine::decide::{Command, Context, Decision, Refusal, decide};
 use runproof_engine::driver::{DriveError, Driver, Left};
 use runproof_engine::ports::{Append, Blind, Claim, Claimed, Clock as _, Entropy as _, Journal, KeyValues, StoreError};
-use runproof_engine::run::Run;
+use runproof_engine::run::{CallId, Run};
 use runproof_engine::skill::{EffectClass, Guard, Skill, Skills, Write};
 use runproof_engine::{projection, replay};
 use runproof_proof::bundle::{Anchor, Bundle, Entry, Header, Record};
@@ -400,7 +400,7 @@ impl Process {
             expected_seq: run.next_seq,
             expected_head: run.head,
             rows: projection::changes(&run, &after),
-            lines,
+            lines: lines.into(),
             writes: Vec::new(),
             claim: Claim::Release(self.clock.now()),
         };
@@ -467,11 +467,12 @@ pub(crate) fn placed(transitions: &[TransitionRow]) -> Vec<Placed> {
 }
 
 /// First leaf of the transition that says that a step's skill did what it should.
-pub(crate) fn returned_at(store: &dyn Store, tenant: &str, run_id: &str, step: &str) -> Option<u64> {
+pub(crate) fn returned_at(store: &dyn Store, tenant: &str, run_id: &str, call: &str) -> Option<u64> {
+    let call = CallId::parse(call).unwrap();
     let transitions = evidence(store, tenant, run_id).transitions;
     let says_so = |placed: &Placed| {
         matches!(&placed.entry.event.body, Body::StepReturned(body)
-            if body.step_id == step && body.outcome == AttemptOutcome::Done)
+            if body.step_id == call.step_id && body.item == call.item.text() && body.outcome == AttemptOutcome::Done)
     };
     let row = transitions.iter().find(|row| placed(std::slice::from_ref(row)).iter().any(says_so));
     row.map(|row| row.first_leaf)

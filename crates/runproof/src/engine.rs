@@ -219,7 +219,7 @@ impl Engine {
             expected_seq: run.next_seq,
             expected_head: run.head,
             rows: projection::changes(&run, after),
-            lines,
+            lines: lines.into(),
             writes: Vec::new(),
             claim,
         };

@@ -12,6 +12,7 @@ mod hostile;
 mod kv;
 mod ledger;
 mod plan_check;
+mod plan_examples;
 mod plan_guide;
 mod plan_run;
 mod refusals;

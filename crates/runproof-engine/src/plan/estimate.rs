@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use runproof_proof::event::MAX_RUN_EVENTS;
 use serde::Serialize;
 
-use super::{MAX_ELEMENTS, OnError, Plan};
+use super::{MAX_ELEMENTS, OnError, Plan, PlanFinding};
 use crate::skill::{CostModel, Skills};
 
 /// The worst case of a plan in which nobody is asked, nothing is interrupted and no receiver is probed.
@@ -26,6 +27,15 @@ pub struct Estimate {
 
 /// Events that every run has: created, planned, claimed once, sealed.
 const EVENTS_OF_A_RUN: u64 = 4;
+
+impl Estimate {
+    /// A warning when a run of the plan could become longer than a run may be.
+    pub fn warning(&self) -> Option<PlanFinding> {
+        let message = format!("it could have {} events, and a run ends at {MAX_RUN_EVENTS}", self.events);
+        let hint = "shorter lists, fewer attempts, or several runs";
+        (self.events > MAX_RUN_EVENTS).then(|| PlanFinding::warning("plan.worst_case", "$", message, hint))
+    }
+}
 
 /// The worst case of a plan. A list that is not written in the plan counts as 1,000 elements.
 pub fn estimate(plan: &Plan, skills: &Skills) -> Estimate {

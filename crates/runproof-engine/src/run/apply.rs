@@ -34,7 +34,10 @@ impl Run {
             }
             Body::RunPlanned(body) => {
                 self.plan_json = value("plan");
-                self.plan = self.plan_json.as_ref().and_then(|json| plan::parse(json).ok()).map(Arc::new);
+                self.plan = match self.offered.take() {
+                    Some((digest, plan)) if digest == body.plan_digest => Some(plan),
+                    Some(_) | None => self.plan_json.as_ref().and_then(|json| plan::parse(json).ok()).map(Arc::new),
+                };
                 self.plan_digest = Some(body.plan_digest);
                 self.inputs = value("inputs");
             }

@@ -228,11 +228,12 @@ pub(super) fn open_run(
         let (epoch, wake_at) = if owner.is_some() { (1, None) } else { (0, Some(stamp.now)) };
         let sql = include_str!("../../sql/sqlite/enqueue_run.sql");
         let row = (tenant, run_id, owner, epoch, run.next_seq, run.head.hex(), wake_at);
-        batch.connection.execute(sql, row).map_err(unavailable)?;
+        batch.connection.prepare_cached(sql).and_then(|mut insert| insert.execute(row)).map_err(unavailable)?;
     }
     if let Some(key) = &request.idempotency_key {
         let sql = include_str!("../../sql/sqlite/write_key.sql");
-        batch.connection.execute(sql, (tenant, key, admitted.digest.hex(), run_id)).map_err(unavailable)?;
+        let row = (tenant, key, admitted.digest.hex(), run_id);
+        batch.connection.prepare_cached(sql).and_then(|mut insert| insert.execute(row)).map_err(unavailable)?;
     }
     let fence = owner.filter(|_| !over).map(|owner| Fence { owner: owner.to_owned(), epoch: 1 });
     Ok(Opened { run, fence, existing: false })
@@ -240,7 +241,8 @@ pub(super) fn open_run(
 
 fn agent_exists(connection: &Connection, tenant: &str, id: &str) -> Result<bool, StoreError> {
     let sql = "SELECT EXISTS (SELECT 1 FROM agents WHERE tenant_id = ?1 AND id = ?2)";
-    connection.query_row(sql, (tenant, id), |row| row.get(0)).map_err(unavailable)
+    let mut statement = connection.prepare_cached(sql).map_err(unavailable)?;
+    statement.query_row((tenant, id), |row| row.get(0)).map_err(unavailable)
 }
 
 fn insert_run(batch: &mut Batch<'_>, run: &Run) -> Result<(), StoreError> {
@@ -252,11 +254,10 @@ fn insert_run(batch: &mut Batch<'_>, run: &Run) -> Result<(), StoreError> {
 
 fn find_by_key(batch: &Batch<'_>, admitted: &Admitted, key: &str) -> Result<Option<Opened>, CommandError> {
     let tenant = &admitted.request.tenant;
-    let found: Option<(String, String)> = batch
-        .connection
-        .query_row(include_str!("../../sql/sqlite/read_key.sql"), (tenant, key), |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()
-        .map_err(unavailable)?;
+    let sql = include_str!("../../sql/sqlite/read_key.sql");
+    let mut statement = batch.connection.prepare_cached(sql).map_err(unavailable)?;
+    let found: Option<(String, String)> =
+        statement.query_row((tenant, key), |row| Ok((row.get(0)?, row.get(1)?))).optional().map_err(unavailable)?;
     let Some((digest, run_id)) = found else { return Ok(None) };
     if digest != admitted.digest.hex() {
         return Err(CommandError::KeyReused { key: key.to_owned(), run_id });

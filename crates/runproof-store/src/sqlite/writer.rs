@@ -1,7 +1,9 @@
 //! The writer thread: takes whatever is ready, commits it together, acknowledges after the commit, then signs.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use runproof_engine::admission::{StreamHead, engine};
 use runproof_engine::draft::{Committer, Line};
@@ -11,20 +13,24 @@ use runproof_proof::checkpoint::Checkpoint;
 use runproof_proof::event::{LogCreated, Stream};
 use rusqlite::Connection;
 
-use super::{OpenError, read, unavailable};
+use super::{Counters, OpenError, read, unavailable};
 use crate::{Notary, Tree};
 
 /// Most jobs in one transaction.
 const MAX_BATCH: usize = 256;
-/// How long the writer waits for more work before it signs, unless a run was sealed.
+/// How long the writer waits for more work before it signs what is not signed.
 const SIGN_AFTER: Duration = Duration::from_millis(20);
-/// Under steady load a checkpoint is signed at least this often, in microseconds.
-const SIGN_EVERY: u64 = 200_000;
+/// Under load a checkpoint is signed once in this time: signing syncs the disk more often than a transaction does.
+const SIGN_EVERY: Duration = Duration::from_millis(200);
 
-/// Told whether the transaction that held a job is durable.
-pub(super) type Finish = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
-/// Work inside a transaction: says whether it is to be kept. Without a transaction it only gives back its `Finish`.
-pub(super) type Job = Box<dyn FnOnce(Option<&mut Batch<'_>>) -> (bool, Finish) + Send>;
+/// Work for the writer.
+pub(super) trait Job: Send {
+    /// Writes, and says whether it is to be kept. Called again, from the state before, when the transaction has to be
+    /// done anew.
+    fn write(&mut self, batch: &mut Batch<'_>) -> bool;
+    /// Told once, whether the transaction that held the job is durable.
+    fn finish(self: Box<Self>, committed: Result<(), StoreError>);
+}
 
 /// The transaction that jobs write to.
 pub(super) struct Batch<'a> {
@@ -81,13 +87,22 @@ pub(super) struct Writer {
     log: String,
     tree: Tree,
     notary: Box<dyn Notary>,
-    /// Size of the newest signed checkpoint, and when it was signed.
-    signed: (u64, u64),
+    /// Size of the newest signed checkpoint, and when this process signed it.
+    signed: (u64, Option<Instant>),
+    /// When the oldest leaf that is not signed was written.
+    unsigned_since: Option<Instant>,
     /// Signing stopped, and why.
     mute: Option<String>,
+    pub(super) counters: Arc<Counters>,
 }
 
 impl Writer {
+    fn new(connection: Connection, log: &str, tree: Tree, notary: Box<dyn Notary>) -> Self {
+        let counters = Arc::default();
+        let log = log.to_owned();
+        Self { connection, log, tree, notary, signed: (0, None), unsigned_since: None, mute: None, counters }
+    }
+
     pub(super) fn start(connection: Connection, log: &str, notary: Box<dyn Notary>) -> Result<Self, OpenError> {
         let verifier = notary.signer().verifier();
         let ledger = read::ledger(&connection)?;
@@ -109,13 +124,14 @@ impl Writer {
             OpenError::Sqlite { path, source }
         })?;
         let signed = read::checkpoint_size(&connection)?;
-        let mut writer = Self { connection, log: log.to_owned(), tree, notary, signed: (signed, 0), mute: None };
+        let mut writer = Self::new(connection, log, tree, notary);
+        writer.signed.0 = signed;
         writer.sign();
         Ok(writer)
     }
 
     /// Works until the queue is closed.
-    pub(super) fn run(mut self, queue: &Receiver<Job>) {
+    pub(super) fn run(mut self, queue: &Receiver<Box<dyn Job>>) {
         loop {
             let job = if self.tree.size() == self.signed.0 || self.mute.is_some() {
                 queue.recv().map_err(|_| RecvTimeoutError::Disconnected)
@@ -125,7 +141,7 @@ impl Writer {
             match job {
                 Ok(job) => {
                     let sealed = self.batch(job, queue);
-                    if sealed || self.notary.now().saturating_sub(self.signed.1) > SIGN_EVERY {
+                    if self.is_due(sealed) {
                         self.sign();
                     }
                 }
@@ -138,61 +154,103 @@ impl Writer {
         }
     }
 
-    /// One transaction over whatever is ready. A job that fails takes nothing with it.
-    fn batch(&mut self, first: Job, queue: &Receiver<Job>) -> bool {
-        let before = self.tree.clone();
-        let mut finishes = Vec::new();
-        let mut sealed = false;
-        let mut outcome = self.connection.execute_batch("BEGIN IMMEDIATE").map_err(unavailable);
-        let mut next = Some(first);
-        while let Some(job) = next.take() {
-            let (finish, job_sealed) = match &outcome {
-                Ok(()) => self.perform(job),
-                Err(_) => (job(None).1, false),
-            };
-            sealed |= job_sealed;
-            finishes.push(finish);
-            if outcome.is_ok() && self.connection.is_autocommit() {
-                // SQLite took the whole transaction back by itself (disk full, I/O error): what follows must not be
-                // written without what went before.
-                outcome = Err(StoreError::Unavailable("the transaction was taken back".to_owned()));
-            }
-            if finishes.len() < MAX_BATCH && outcome.is_ok() {
-                next = queue.try_recv().ok();
-            }
+    /// Whether to sign without waiting for a pause: at once for a run that was sealed, but once in a while under load.
+    fn is_due(&mut self, sealed: bool) -> bool {
+        let long_ago = |at: Option<Instant>| at.is_some_and(|at| at.elapsed() >= SIGN_EVERY);
+        if self.tree.size() > self.signed.0 {
+            self.unsigned_since.get_or_insert_with(Instant::now);
         }
+        long_ago(self.unsigned_since) || (sealed && self.signed.1.is_none_or(|at| long_ago(Some(at))))
+    }
+
+    /// One transaction over whatever is ready. A job that fails takes nothing with it.
+    fn batch(&mut self, first: Box<dyn Job>, queue: &Receiver<Box<dyn Job>>) -> bool {
+        let before = self.tree.clone();
+        let mut jobs = vec![first];
+        let mut outcome = self.write_all(&mut jobs, queue, &before);
         if outcome.is_ok() {
-            outcome = self.write_tiles().and_then(|()| self.connection.execute_batch("COMMIT").map_err(uncertain));
+            outcome = outcome.and_then(|sealed| self.write_tiles().map(|()| sealed));
+            outcome = outcome.and_then(|sealed| self.execute("COMMIT").map(|()| sealed).map_err(uncertain));
         }
         if outcome.is_err() {
             // What is in the file now is what counts, also when the answer to the COMMIT was lost.
-            self.connection.execute_batch("ROLLBACK").ok();
+            self.execute("ROLLBACK").ok();
             self.tree = read::tree(&self.connection).unwrap_or(before);
+        } else {
+            self.counters.transactions.fetch_add(1, Ordering::Relaxed);
+            self.counters.jobs.fetch_add(jobs.len() as u64, Ordering::Relaxed);
         }
-        for finish in finishes {
-            finish(outcome.clone());
+        let committed = outcome.as_ref().map(|_| ()).map_err(Clone::clone);
+        for job in jobs {
+            job.finish(committed.clone());
         }
-        sealed && outcome.is_ok()
+        outcome.unwrap_or(false)
     }
 
-    fn perform(&mut self, job: Job) -> (Finish, bool) {
-        let before = self.tree.clone();
-        let savepoint = self.connection.execute_batch("SAVEPOINT job");
-        let mut batch = Batch { connection: &self.connection, log: &self.log, sealed: false, tree: &mut self.tree };
-        let (ok, finish) = job(Some(&mut batch));
-        let sealed = batch.sealed;
-        let end = if ok { "RELEASE job" } else { "ROLLBACK TO job; RELEASE job" };
-        let ended = savepoint.and_then(|()| self.connection.execute_batch(end));
-        if !ok {
-            self.tree = before;
-        }
-        match ended {
-            Ok(()) => (finish, sealed && ok),
-            Err(error) => {
-                let error = unavailable(error);
-                (Box::new(move |committed| finish(committed.and(Err(error)))), false)
+    /// Begins the transaction and writes the jobs in it, and those that become ready meanwhile. Answers whether a run
+    /// was sealed.
+    fn write_all(
+        &mut self,
+        jobs: &mut Vec<Box<dyn Job>>,
+        queue: &Receiver<Box<dyn Job>>,
+        before: &Tree,
+    ) -> Result<bool, StoreError> {
+        self.execute("BEGIN IMMEDIATE").map_err(unavailable)?;
+        // A savepoint for each job would copy every page that the job changes. Jobs hardly ever fail after they have
+        // written something: then the transaction is done anew, with savepoints.
+        let (mut done, mut sealed, mut careful) = (0, false, false);
+        loop {
+            while let Some(job) = jobs.get_mut(done) {
+                match self.perform(job.as_mut(), careful)? {
+                    Some(job_sealed) => sealed |= job_sealed,
+                    None => {
+                        self.execute("ROLLBACK").and_then(|()| self.execute("BEGIN IMMEDIATE")).map_err(unavailable)?;
+                        self.tree = before.clone();
+                        (done, sealed, careful) = (0, false, true);
+                        continue;
+                    }
+                }
+                done += 1;
+            }
+            if jobs.len() >= MAX_BATCH {
+                return Ok(sealed);
+            }
+            match queue.try_recv() {
+                Ok(job) => jobs.push(job),
+                Err(_) => return Ok(sealed),
             }
         }
+    }
+
+    /// Writes one job. Answers whether it sealed a run; `None` when it failed and left something behind.
+    fn perform(&mut self, job: &mut dyn Job, careful: bool) -> Result<Option<bool>, StoreError> {
+        let before = careful.then(|| self.tree.clone());
+        let (size, changes) = (self.tree.size(), self.connection.total_changes());
+        if careful {
+            self.execute("SAVEPOINT job").map_err(unavailable)?;
+        }
+        let mut batch = Batch { connection: &self.connection, log: &self.log, sealed: false, tree: &mut self.tree };
+        let keep = job.write(&mut batch);
+        let sealed = batch.sealed;
+        if self.connection.is_autocommit() {
+            // SQLite took the whole transaction back by itself (disk full, I/O error): what follows must not be
+            // written without what went before.
+            return Err(StoreError::Unavailable("the transaction was taken back".to_owned()));
+        }
+        if let Some(before) = before {
+            if !keep {
+                self.execute("ROLLBACK TO job").map_err(unavailable)?;
+                self.tree = before;
+            }
+            self.execute("RELEASE job").map_err(unavailable)?;
+        } else if !keep && (self.tree.size() > size || self.connection.total_changes() > changes) {
+            return Ok(None);
+        }
+        Ok(Some(sealed && keep))
+    }
+
+    fn execute(&self, sql: &str) -> rusqlite::Result<()> {
+        self.connection.prepare_cached(sql)?.execute([]).map(drop)
     }
 
     fn write_tiles(&mut self) -> Result<(), StoreError> {
@@ -213,12 +271,15 @@ impl Writer {
         }
         let root = self.tree.root();
         let note = Checkpoint { origin: self.log.clone(), size, root }.sign(self.notary.signer());
-        let now = self.notary.now();
         let row = (size, root.hex(), note.as_str());
-        let stored = self.connection.execute(include_str!("../../sql/sqlite/insert_checkpoint.sql"), row);
+        let insert = self.connection.prepare_cached(include_str!("../../sql/sqlite/insert_checkpoint.sql"));
+        let stored = insert.and_then(|mut statement| statement.execute(row));
         let kept = stored.map_err(|error| error.to_string()).and_then(|_| self.notary.keep(&note));
         match kept {
-            Ok(()) => self.signed = (size, now),
+            Ok(()) => {
+                self.signed = (size, Some(Instant::now()));
+                self.unsigned_since = None;
+            }
             Err(error) => self.mute = Some(error), // unsigned runs are UNANCHORED and say so; the next start tries again
         }
     }
@@ -246,8 +307,7 @@ pub(super) fn create_ledger(connection: Connection, notary: Box<dyn Notary>, see
         .write(&log, Stream::Log, now, body, Committer::new(&seed, 0))
         .map_err(|error| StoreError::Unavailable(error.to_string()))?;
     let row = (log.clone(), verifier.vkey(), rfc3339(now));
-    let tree = Tree::default();
-    let mut writer = Writer { connection, log, tree, notary, signed: (0, 0), mute: None };
+    let mut writer = Writer::new(connection, &log, Tree::default(), notary);
     let steps = |writer: &mut Writer| -> Result<(), StoreError> {
         writer.connection.execute_batch("BEGIN IMMEDIATE").map_err(unavailable)?;
         writer

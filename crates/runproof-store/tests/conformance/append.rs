@@ -31,7 +31,7 @@ pub(super) fn first_append(claimed: &Claimed, claim: Claim) -> (Append, Run) {
         expected_seq: run.next_seq,
         expected_head: run.head,
         rows: projection::changes(run, &decision.run),
-        lines: decision.lines,
+        lines: decision.lines.into(),
         writes: Vec::new(),
         claim,
     };

@@ -30,7 +30,7 @@ pub(crate) fn grow(store: &dyn Store, claimed: &mut Claimed, events: u64) {
         fence: claimed.fence.clone(),
         expected_seq,
         expected_head,
-        lines: draft.lines,
+        lines: draft.lines.into(),
         rows: RowChanges::default(),
         writes: Vec::new(),
         claim: Claim::Keep,

@@ -38,7 +38,7 @@ fn claim_event(Claimed { run, fence }: &Claimed) -> Append {
         expected_seq: run.next_seq,
         expected_head: run.head,
         rows: projection::changes(run, &decision.run),
-        lines: decision.lines,
+        lines: decision.lines.into(),
         writes: Vec::new(),
         claim: Claim::Keep,
     }

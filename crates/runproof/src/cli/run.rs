@@ -117,9 +117,8 @@ fn prepare(app: &App, output: Output, request: &mut RunRequest) -> Result<Vec<Pl
         if plan::legacy::is_legacy(given) {
             output.note("the plan is one of the first system; its conversion is recorded: runproof plan convert");
         }
-        let parsed = plan::parse(&plan)?;
-        warnings.extend(plan::check_skills(&parsed, &app.skills(Arc::new(NoKeyValues))?));
-        request.plan = Some(plan);
+        warnings.extend(plan::check_skills(&plan.plan, &app.skills(Arc::new(NoKeyValues))?));
+        request.plan = Some(plan.json);
     }
     for warning in &warnings {
         let (path, message) = (harmless(&warning.path), harmless(&warning.message));

@@ -119,6 +119,7 @@ pub const FAMILIES: &[Family] = &[
             "plan.output_key"
             "plan.legacy"
             "plan.maybe_absent"
+            "plan.worst_case"
             "plan.unused"
             "plan.unknown_skill"
             "plan.params"

@@ -64,11 +64,7 @@ impl Check {
             findings.extend(more);
         }
         let estimate = plan::estimate(&plan, &skills);
-        if estimate.events > MAX_RUN_EVENTS {
-            let message = format!("it could have {} events, and a run ends at {MAX_RUN_EVENTS}", estimate.events);
-            let hint = "shorter lists, fewer attempts, or several runs";
-            findings.push(PlanFinding::warning("plan.worst_case", "$", message, hint));
-        }
+        findings.extend(estimate.warning());
         Ok(Judged { converted, plan: Some(plan), findings, estimate: Some(estimate) })
     }
 }

@@ -1,0 +1,159 @@
+//! A home of its own with the real store, the real key and the real driver, and one skill that answers at once.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use runproof::app::App;
+use runproof::engine::{Command, Engine};
+use runproof::home::Home;
+use runproof::runtime::{self, EnvSecrets, SystemClock, SystemEntropy};
+use runproof_engine::admission::RunRequest;
+use runproof_engine::driver::Driver;
+use runproof_engine::ports::{Journal, Observer};
+use runproof_engine::projection::rfc3339;
+use runproof_engine::skill::{
+    Attempt, AttemptResult, CostModel, Dispatch, EffectClass, Idempotency, Limits, Manifest, ParamFinding, Skill,
+    Skills,
+};
+use runproof_proof::event::{Actor, ActorType};
+use runproof_skills::egress::Egress;
+use runproof_store::TenantChange;
+use runproof_store::sqlite::{self, SqliteStore};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::Outcome;
+
+/// Tenant and agent of every run.
+pub(crate) const TENANT: &str = "bench";
+/// Steps of a run under load. Each is durable by itself.
+pub(crate) const STEPS: usize = 5;
+
+/// A home with an engine.
+pub(crate) struct World {
+    /// The engine, as a worker has it.
+    pub(crate) engine: Arc<Engine>,
+    /// Its store.
+    pub(crate) store: Arc<SqliteStore>,
+    /// Where everything is.
+    pub(crate) app: App,
+    folder: TempDir,
+}
+
+impl World {
+    /// Makes a home below `parent`, with a tenant and an agent, and becomes its engine.
+    pub(crate) async fn new(parent: &Path, observer: Arc<dyn Observer>) -> Outcome<Self> {
+        let folder = tempfile::tempdir_in(parent)?;
+        let home = Home::at(folder.path().to_owned());
+        let database = folder.path().join("runproof.db");
+        let app = App { home, database, default_database: true, egress: Egress::parse("")?, test_skills: false };
+        app.home.create("example.org/bench")?;
+        sqlite::create(&app.database, &rfc3339(runtime::now()))?;
+        SqliteStore::create_ledger(&app.database, app.home.notary()?, runtime::random())?;
+        let store = Arc::new(SqliteStore::open_engine(&app.database, app.home.notary()?)?);
+        let mut skills = Skills::default();
+        skills.register(Arc::new(Echo(manifest())))?;
+        let driver = Driver {
+            journal: Arc::clone(&store) as Arc<dyn Journal>,
+            skills,
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(SystemEntropy),
+            secrets: Arc::new(EnvSecrets),
+            observer,
+        };
+        let engine = Arc::new(Engine::new(Arc::clone(&store), driver, format!("worker-{}", runtime::new_id())));
+        for change in
+            [TenantChange::Create, TenantChange::CreateAgent { id: TENANT.to_owned(), name: TENANT.to_owned() }]
+        {
+            engine.execute(Command::Tenant { tenant: TENANT.to_owned(), change, actor: actor() }).await?;
+        }
+        Ok(Self { engine, store, app, folder })
+    }
+
+    /// Stops the engine, which closes the write-ahead log into the database, and gives back the folder.
+    pub(crate) fn close(self) -> TempDir {
+        let Self { engine, store, folder, .. } = self;
+        drop((engine, store));
+        folder
+    }
+}
+
+/// Who asks for everything here.
+pub(crate) fn actor() -> Actor {
+    Actor { authenticated_by: "none".to_owned(), id: None, actor_type: ActorType::System }
+}
+
+/// A request for a run of a plan.
+pub(crate) fn request(plan: Value) -> RunRequest {
+    RunRequest {
+        run_id: runtime::new_id(),
+        tenant: TENANT.to_owned(),
+        agent: TENANT.to_owned(),
+        goal: "measure".to_owned(),
+        plan: Some(plan),
+        inputs: None,
+        origin_system_id: "bench".to_owned(),
+        actor: actor(),
+        synthetic_scenario_id: None,
+        idempotency_key: None,
+    }
+}
+
+/// The plan under load.
+pub(crate) fn plan() -> Value {
+    let step = |index| json!({ "id": format!("s{index}"), "skill": "echo", "with": { "order": index, "text": "ship one lamp" } });
+    json!({ "schema": "runproof.plan/v1", "steps": (0..STEPS).map(step).collect::<Vec<_>>() })
+}
+
+/// Answers at once with a value of about 200 bytes. Its effect is idempotent, so every step has its own durable intent
+/// and outcome.
+struct Echo(Manifest);
+
+fn manifest() -> Manifest {
+    Manifest {
+        name: "echo",
+        version: "1.0.0",
+        description: "Answers at once.",
+        input_schema: json!({ "type": "object" }),
+        output_schema: json!({ "type": "object" }),
+        effects: &[EffectClass::Idempotent],
+        idempotency: Idempotency::Key("key"),
+        cost: CostModel::PerAttempt(1000),
+        secret_params: &[],
+        limits: Limits {
+            max_input_bytes: 65_536,
+            max_output_bytes: 65_536,
+            default_timeout: Duration::from_secs(30),
+            max_timeout: Duration::from_secs(30),
+        },
+        errors: &[],
+        test_only: true,
+    }
+}
+
+#[async_trait]
+impl Skill for Echo {
+    fn manifest(&self) -> &Manifest {
+        &self.0
+    }
+
+    fn effect(&self, _params: &Value) -> EffectClass {
+        EffectClass::Idempotent
+    }
+
+    fn check(&self, _params: &Value) -> Vec<ParamFinding> {
+        Vec::new()
+    }
+
+    async fn invoke(&self, dispatch: &Dispatch) -> Attempt {
+        let output = json!({
+            "accepted": true,
+            "carrier": "a courier that comes on foot",
+            "echo": dispatch.params(),
+            "lines": [{ "sku": "lamp-1990", "count": 3 }, { "sku": "chair-4950", "count": 1 }],
+        });
+        Attempt { result: AttemptResult::Done { output }, cost_microcents: 1000, writes: Vec::new() }
+    }
+}
