@@ -11,11 +11,16 @@ fn status(run: &Value) -> &str {
     run["status"].as_str().unwrap()
 }
 
-/// Status and code of one step.
-fn step(run: &Value, id: &str) -> (String, Value) {
+/// One step as a whole, not an element of its list.
+fn whole_step<'a>(run: &'a Value, id: &str) -> &'a Value {
     let steps = run["steps"].as_array().unwrap();
     let step = steps.iter().find(|step| step["step_id"] == id && step["item"].is_null());
-    let step = step.unwrap_or_else(|| panic!("no `{id}` in {run:#}"));
+    step.unwrap_or_else(|| panic!("no `{id}` in {run:#}"))
+}
+
+/// Status and code of one step.
+fn step(run: &Value, id: &str) -> (String, Value) {
+    let step = whole_step(run, id);
     (text(&step["status"]), step["outcome_code"].clone())
 }
 
@@ -55,6 +60,7 @@ fn new_items_tells_about_each_notice_once_and_again_only_when_nobody_heard() {
     assert_eq!(runs.iter().map(status).collect::<Vec<_>>(), ["succeeded", "succeeded", "failed", "succeeded"]);
     assert_shown_steps(&scene.page("new-items/README.md"), &runs[1]);
     assert_eq!(step(&runs[2], "notify"), ("failure".to_owned(), json!("http.status_5xx")));
+    assert_eq!(whole_step(&runs[2], "notify")["retry_count"], 2, "three attempts");
     scene.every_bundle_verifies_with_the_binary_and_the_key_alone();
 }
 
