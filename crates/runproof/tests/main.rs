@@ -7,6 +7,7 @@ mod architecture;
 mod cli;
 mod crash;
 mod errors;
+mod examples;
 mod hostile;
 mod kv;
 mod ledger;
