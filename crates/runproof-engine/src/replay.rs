@@ -9,7 +9,7 @@ use std::time::Duration;
 use runproof_proof::bundle::Bundle;
 use runproof_proof::event::{Body, Event, StepReturned, StepStatus};
 use runproof_proof::finding::{Code, Finding};
-use runproof_proof::payload::Payload;
+use runproof_proof::payload::PayloadLine;
 use runproof_proof::report::{Check, Report};
 use serde_json::Value;
 
@@ -62,7 +62,7 @@ pub fn replay(bundle: &Bundle) -> Replay {
     replayer.replay
 }
 
-fn values(payload: Option<&Payload>, event: &Event) -> Values {
+fn values(payload: Option<&PayloadLine>, event: &Event) -> Values {
     payload.and_then(|payload| payload.open(&event.commitments()).ok()).map(|opened| opened.values).unwrap_or_default()
 }
 
@@ -234,7 +234,7 @@ impl Replayer {
             }
             let mut differences = BTreeMap::new();
             differ("$.body", &plain(&decided.body), &plain(&event.body), &mut differences);
-            let decided_values = line.payload.as_ref().and_then(|payload| Payload::decode(payload).ok());
+            let decided_values = line.payload.as_ref().and_then(|payload| PayloadLine::parse(payload).ok());
             let decided_values = self::values(decided_values.as_ref(), &decided);
             for (field, value) in values {
                 if let Some(decided) = decided_values.get(field) {

@@ -9,7 +9,7 @@ use runproof_engine::run::{Run, Values};
 use runproof_engine::skill::Write;
 use runproof_proof::bundle::{Bundle, Entry, Header};
 use runproof_proof::event::Event;
-use runproof_proof::payload::Payload;
+use runproof_proof::payload::PayloadLine;
 
 pub(crate) struct Book {
     log: String,
@@ -90,12 +90,12 @@ impl Book {
 
 fn entry(line: &Line) -> Entry {
     let event = Event::decode(&line.bytes).unwrap();
-    let payload = line.payload.as_ref().map(|payload| Payload::decode(payload).unwrap());
-    Entry { bytes: line.bytes.clone(), event, leaf: line.leaf, payload }
+    let payload = line.payload.as_ref().map(|payload| PayloadLine::parse(payload).unwrap());
+    Entry { event, leaf: line.leaf, payload }
 }
 
 fn values(line: &Line, event: &Event) -> Values {
-    let payload = line.payload.as_ref().map(|payload| Payload::decode(payload).unwrap());
+    let payload = line.payload.as_ref().map(|payload| PayloadLine::parse(payload).unwrap());
     payload.map(|payload| payload.open(&event.commitments()).unwrap().values).unwrap_or_default()
 }
 

@@ -2,11 +2,13 @@
 //!
 //! Formulas and their reasons: `docs/spec/commitments.md`. Randomness comes in as a seed; nothing is drawn here.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::canonical::{self, NotCanonical};
-use crate::hash::{Hash, hmac};
+use crate::canonical::{self, NotCanonical, Scanner, VALUE_DEPTH};
+use crate::hash::{Hash, HmacKey, hmac};
 use crate::merkle;
 
 /// Objects with more members are committed as one value.
@@ -67,51 +69,78 @@ impl TryFrom<Wire> for Commitment {
 
 /// One part of a value, as it is committed and as it is shown.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Part {
+pub struct Part<'a> {
     /// Position in canonical order of names; 0 for a whole value.
     pub index: u32,
     /// Member name; empty for a whole value.
-    pub name: String,
-    /// Canonical bytes of the member's value.
-    pub bytes: Vec<u8>,
+    pub name: Cow<'a, str>,
+    /// Canonical text of the member's value.
+    pub text: &'a str,
 }
 
-/// Divides a value into the parts that are committed separately.
+impl Part<'_> {
+    /// Hash of the part under its salt.
+    pub fn mac(&self, salt: &Hash, division: Division) -> Hash {
+        mac(salt, division, &self.name, self.text.as_bytes())
+    }
+}
+
+/// The canonical text of a value, for [`divide`].
 ///
 /// # Errors
-/// The value has no canonical form, or is larger than [`MAX_VALUE`].
-pub fn parts(value: &Value) -> Result<(Division, Vec<Part>), NotCanonical> {
-    let too_large = NotCanonical { at: 0, problem: "value larger than 16 MiB" };
-    if let Value::Object(members) = value
-        && (1..=MAX_MEMBERS).contains(&members.len())
-    {
-        let mut total = 0;
-        let mut parts = Vec::with_capacity(members.len());
-        for (index, name) in (0u32..).zip(canonical::sorted_names(members)) {
-            let bytes = canonical::to_bytes(&members[name])?;
-            if name.contains('\0') {
-                return Err(NotCanonical { at: 0, problem: "U+0000 is not allowed" });
+/// The value has no canonical form.
+pub fn text(value: &Value) -> Result<String, NotCanonical> {
+    let bytes = canonical::to_depth(value, VALUE_DEPTH + 1)?;
+    Ok(String::from_utf8(bytes).expect("JSON is UTF-8"))
+}
+
+/// Divides the canonical text of a value into the parts that are committed separately.
+///
+/// # Errors
+/// The text is not canonical, or the value is deeper or larger ([`MAX_VALUE`]) than allowed.
+pub fn divide(text: &str) -> Result<(Division, Vec<Part<'_>>), NotCanonical> {
+    let mut scanner = Scanner::new(text);
+    let mut parts = Vec::new();
+    let mut count = 0;
+    let depth = if text.starts_with('{') {
+        scanner.members(VALUE_DEPTH + 1, |scanner, name, levels| {
+            let start = scanner.at();
+            let levels = scanner.value(levels)?;
+            if count < MAX_MEMBERS {
+                parts.push(Part { index: count as u32, name: name.text(), text: scanner.since(start) });
             }
-            total += bytes.len() + name.len();
-            parts.push(Part { index, name: name.clone(), bytes });
-        }
-        return if total > MAX_VALUE { Err(too_large) } else { Ok((Division::Members, parts)) };
+            count += 1;
+            Ok(levels)
+        })?
+    } else {
+        scanner.value(VALUE_DEPTH)?
+    };
+    scanner.end()?;
+    let (division, parts) = if (1..=MAX_MEMBERS).contains(&count) {
+        (Division::Members, parts)
+    } else if depth > VALUE_DEPTH {
+        return Err(NotCanonical { at: 0, problem: "nested too deeply" });
+    } else {
+        (Division::Whole, vec![Part { index: 0, name: Cow::Borrowed(""), text }])
+    };
+    if parts.iter().map(|part| part.name.len() + part.text.len()).sum::<usize>() > MAX_VALUE {
+        return Err(NotCanonical { at: 0, problem: "value larger than 16 MiB" });
     }
-    let bytes = canonical::to_bytes(value)?;
-    if bytes.len() > MAX_VALUE {
-        return Err(too_large);
-    }
-    Ok((Division::Whole, vec![Part { index: 0, name: String::new(), bytes }]))
+    Ok((division, parts))
 }
 
 /// Salt of one part of the field `field`, from the event's seed.
 pub fn salt(seed: &[u8; 32], field: &str, index: u32) -> Hash {
-    let length = (field.len() as u32).to_be_bytes();
-    hmac(seed, &[SALT, &length, field.as_bytes(), &index.to_be_bytes()])
+    salt_under(&HmacKey::new(seed), field, index)
 }
 
-/// Hash of one part under its salt.
-pub fn mac(salt: &Hash, division: Division, name: &str, bytes: &[u8]) -> Hash {
+/// As [`salt`], with the seed made ready once for all parts of an event.
+pub(crate) fn salt_under(seed: &HmacKey, field: &str, index: u32) -> Hash {
+    let length = (field.len() as u32).to_be_bytes();
+    seed.hmac(&[SALT, &length, field.as_bytes(), &index.to_be_bytes()])
+}
+
+fn mac(salt: &Hash, division: Division, name: &str, bytes: &[u8]) -> Hash {
     let tag = match division {
         Division::Members => MEMBER,
         Division::Whole => WHOLE,
@@ -141,10 +170,11 @@ fn chunk_root(salt: &Hash, bytes: &[u8]) -> Hash {
 /// Commits to a value under the event's seed.
 ///
 /// # Errors
-/// As [`parts`].
+/// The value has no canonical form, or is deeper or larger than allowed.
 pub fn commit(seed: &[u8; 32], field: &str, value: &Value) -> Result<Commitment, NotCanonical> {
-    let (division, parts) = parts(value)?;
-    let macs =
-        parts.iter().map(|part| mac(&salt(seed, field, part.index), division, &part.name, &part.bytes)).collect();
+    let text = text(value)?;
+    let (division, parts) = divide(&text)?;
+    let seed = HmacKey::new(seed);
+    let macs = parts.iter().map(|part| part.mac(&salt_under(&seed, field, part.index), division)).collect();
     Ok(Commitment { division, macs })
 }

@@ -13,10 +13,9 @@ pub use run::*;
 pub use tenant::*;
 pub use words::*;
 
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde::Serialize;
 
-use crate::canonical::{self, NotCanonical};
+use crate::canonical::{self, NotCanonical, Scanner, Text};
 use crate::commit::Commitment;
 use crate::hash::{self, Hash};
 
@@ -206,19 +205,36 @@ struct WireOut<'a> {
     v: u64,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WireIn<'a> {
-    at: u64,
-    #[serde(borrow)]
-    body: &'a RawValue,
-    kind: String,
-    log: String,
+/// What an envelope of version 1 says after its body, in the one spelling that it has.
+struct Rest<'a> {
+    kind: Text<'a>,
+    log: Text<'a>,
     prev: Hash,
     seq: u64,
-    stream: String,
-    tenant: Option<String>,
-    v: u64,
+    stream: Text<'a>,
+    tenant: Option<Text<'a>>,
+}
+
+impl<'a> Rest<'a> {
+    fn read(text: &'a str) -> Result<Self, NotCanonical> {
+        const FIELD: &str = "expected the next field";
+        let mut scanner = Scanner::new(text);
+        scanner.expect(",\"kind\":", FIELD)?;
+        let kind = scanner.string()?;
+        scanner.expect(",\"log\":", FIELD)?;
+        let log = scanner.string()?;
+        scanner.expect(",\"prev\":", FIELD)?;
+        let prev = scanner.hash()?;
+        scanner.expect(",\"seq\":", FIELD)?;
+        let seq = scanner.unsigned()?;
+        scanner.expect(",\"stream\":", FIELD)?;
+        let stream = scanner.string()?;
+        scanner.expect(",\"tenant\":", FIELD)?;
+        let tenant = if scanner.eat("null") { None } else { Some(scanner.string()?) };
+        scanner.expect(",\"v\":1}", FIELD)?;
+        scanner.end()?;
+        Ok(Self { kind, log, prev, seq, stream, tenant })
+    }
 }
 
 impl Event {
@@ -246,35 +262,27 @@ impl Event {
         if bytes.len() > MAX_EVENT {
             return Err(EventError::TooLarge(bytes.len()));
         }
-        canonical::check(bytes, canonical::EVENT_DEPTH)?;
-        let envelope = |error: serde_json::Error| EventError::Envelope(error.to_string());
-        let wire: WireIn<'_> = serde_json::from_slice(bytes).map_err(|error| {
-            match serde_json::from_slice::<serde_json::Value>(bytes).ok().and_then(|value| value["v"].as_u64()) {
-                Some(version) if version > VERSION => EventError::Version(version),
-                Some(_) | None => envelope(error),
-            }
-        })?;
-        if wire.v > VERSION {
-            return Err(EventError::Version(wire.v));
-        }
-        if wire.v < VERSION {
-            return Err(EventError::Envelope(format!("there is no version {}", wire.v)));
-        }
-        let stream = Stream::parse(&wire.stream)
+        Self::read(bytes).map_err(|error| explain(bytes, error))
+    }
+
+    /// Accepts exactly what [`Event::encode`] writes, as long as it is canonical.
+    fn read(bytes: &[u8]) -> Result<Self, EventError> {
+        let text = canonical::text(bytes)?;
+        let (at, start, body, rest) = cut(text).ok_or_else(|| EventError::Envelope(wrong_envelope(text)))?;
+        let stream = Stream::parse(&rest.stream.text())
             .ok_or_else(|| EventError::Envelope("`stream` is not run/<id>, tenant/<id> or log".to_owned()))?;
         let event = Self {
-            log: wire.log,
+            log: rest.log.text().into_owned(),
             stream,
-            tenant: wire.tenant,
-            seq: wire.seq,
-            prev: wire.prev,
-            at: wire.at,
-            body: Body::decode(&wire.kind, wire.body.get())?,
+            tenant: rest.tenant.map(|tenant| tenant.text().into_owned()),
+            seq: rest.seq,
+            prev: rest.prev,
+            at,
+            body: Body::decode(&rest.kind.text(), body)?,
         };
-        let encoded = event.encode();
-        match encoded.iter().zip(bytes).position(|(a, b)| a != b) {
-            Some(at) => Err(EventError::Spelling(at)),
-            None if encoded.len() != bytes.len() => Err(EventError::Spelling(encoded.len().min(bytes.len()))),
+        // The decoder of the body is lenient; the envelope above has one spelling.
+        match canonical::differs(&event.body, body) {
+            Some(place) => Err(EventError::Spelling(start + place)),
             None => Ok(event),
         }
     }
@@ -290,28 +298,73 @@ impl Event {
     }
 }
 
+/// Cuts an envelope into its time, the place and text of its body, and the rest.
+///
+/// Quotes in texts are escaped, so nothing inside a text reads like the rest: the last brace with a rest after it ends
+/// the body.
+fn cut(text: &str) -> Option<(u64, usize, &str, Rest<'_>)> {
+    let mut scanner = Scanner::new(text);
+    scanner.expect("{\"at\":", "").ok()?;
+    let at = scanner.unsigned().ok()?;
+    scanner.expect(",\"body\":", "").ok()?;
+    let start = scanner.at();
+    text[start..].rmatch_indices('}').skip(1).find_map(|(brace, _)| {
+        let (body, rest) = text[start..].split_at(brace + 1);
+        Some((at, start, body, Rest::read(rest).ok()?))
+    })
+}
+
+/// What is wrong with an envelope that is not read.
+fn wrong_envelope(text: &str) -> String {
+    const FIELDS: [&str; 9] = ["at", "body", "kind", "log", "prev", "seq", "stream", "tenant", "v"];
+    let members: serde_json::Map<String, serde_json::Value> = match serde_json::from_str(text) {
+        Ok(members) => members,
+        Err(error) => return error.to_string(),
+    };
+    let unknown = members.keys().find(|name| !FIELDS.contains(&name.as_str()));
+    match (FIELDS.iter().find(|name| !members.contains_key(**name)), unknown) {
+        (Some(missing), _) => format!("missing field `{missing}`"),
+        (None, Some(unknown)) => format!("unknown field `{}`", unknown.chars().take(64).collect::<String>()),
+        (None, None) => "a field has a value of another type than version 1 has, or `v` is not 1".to_owned(),
+    }
+}
+
+/// Why bytes are not an event, when `error` is what stopped [`Event::read`]: what is wrong with any JSON comes first,
+/// then the version, then everything that only version 1 asks for.
+fn explain(bytes: &[u8], error: EventError) -> EventError {
+    if let Err(error) = canonical::check(bytes, canonical::EVENT_DEPTH) {
+        return error.into();
+    }
+    let value = serde_json::from_slice::<serde_json::Value>(bytes);
+    match value.ok().and_then(|value| value["v"].as_u64()) {
+        Some(version) if version > VERSION => EventError::Version(version),
+        Some(_) | None => error,
+    }
+}
+
 impl Body {
     /// The committed values, by field name, in canonical order of names.
     pub fn commitments(&self) -> Vec<(&'static str, &Commitment)> {
-        let all: Vec<(&'static str, Option<&Commitment>)> = match self {
-            Self::RunCreated(body) => vec![("goal", Some(&body.goal))],
-            Self::RunPlanned(body) => vec![("inputs", body.inputs.as_ref()), ("plan", Some(&body.plan))],
-            Self::RunPaused(body) => vec![("reason", body.reason.as_ref())],
-            Self::RunResumed(body) => vec![("reason", body.reason.as_ref())],
-            Self::RunCancelRequested(body) => vec![("reason", body.reason.as_ref())],
-            Self::RunSealed(body) => vec![("error", body.error.as_ref())],
-            Self::StepExpanded(body) => vec![("items", Some(&body.items))],
-            Self::StepIntended(body) => vec![("params", Some(&body.params))],
-            Self::StepReturned(body) => vec![("error", body.error.as_ref()), ("output", body.output.as_ref())],
-            Self::StepResolved(body) => vec![("reason", Some(&body.reason))],
-            Self::StepSettled(body) => vec![("error", body.error.as_ref())],
-            Self::ApprovalDecided(body) => vec![("reason", body.reason.as_ref())],
-            Self::TenantAgentCreated(body) => vec![("name", Some(&body.name))],
-            Self::TenantHoldPlaced(body) => vec![("reason", Some(&body.reason))],
-            Self::TenantHoldLifted(body) => vec![("reason", Some(&body.reason))],
-            Self::TenantValueErased(body) => vec![("reason", Some(&body.reason))],
-            Self::TenantValueRevealed(body) => vec![("audience", Some(&body.audience))],
-            Self::TenantKillSwitchSet(body) => vec![("reason", Some(&body.reason))],
+        const NONE: (&str, Option<&Commitment>) = ("", None);
+        let all: [(&'static str, Option<&Commitment>); 2] = match self {
+            Self::RunCreated(body) => [("goal", Some(&body.goal)), NONE],
+            Self::RunPlanned(body) => [("inputs", body.inputs.as_ref()), ("plan", Some(&body.plan))],
+            Self::RunPaused(body) => [("reason", body.reason.as_ref()), NONE],
+            Self::RunResumed(body) => [("reason", body.reason.as_ref()), NONE],
+            Self::RunCancelRequested(body) => [("reason", body.reason.as_ref()), NONE],
+            Self::RunSealed(body) => [("error", body.error.as_ref()), NONE],
+            Self::StepExpanded(body) => [("items", Some(&body.items)), NONE],
+            Self::StepIntended(body) => [("params", Some(&body.params)), NONE],
+            Self::StepReturned(body) => [("error", body.error.as_ref()), ("output", body.output.as_ref())],
+            Self::StepResolved(body) => [("reason", Some(&body.reason)), NONE],
+            Self::StepSettled(body) => [("error", body.error.as_ref()), NONE],
+            Self::ApprovalDecided(body) => [("reason", body.reason.as_ref()), NONE],
+            Self::TenantAgentCreated(body) => [("name", Some(&body.name)), NONE],
+            Self::TenantHoldPlaced(body) => [("reason", Some(&body.reason)), NONE],
+            Self::TenantHoldLifted(body) => [("reason", Some(&body.reason)), NONE],
+            Self::TenantValueErased(body) => [("reason", Some(&body.reason)), NONE],
+            Self::TenantValueRevealed(body) => [("audience", Some(&body.audience)), NONE],
+            Self::TenantKillSwitchSet(body) => [("reason", Some(&body.reason)), NONE],
             Self::RunClaimed(_)
             | Self::PolicyChecked(_)
             | Self::ApprovalRequested(_)
@@ -334,7 +387,7 @@ impl Body {
             | Self::LogKeyRetired(_)
             | Self::LogKeyRevoked(_)
             | Self::LogRollbackAcknowledged(_)
-            | Self::LogClosed(_) => Vec::new(),
+            | Self::LogClosed(_) => [NONE, NONE],
         };
         all.into_iter().filter_map(|(name, commitment)| Some((name, commitment?))).collect()
     }

@@ -202,8 +202,8 @@ pub const MAX_FINDINGS: usize = 1000;
 /// The digest of the first system: SHA-256 over the run id followed by `{index}:{skill}:{status}` of each step, with
 /// nothing in between. Kept so that people who hold an old report can check the number in it; it proves nothing.
 pub fn legacy_root<'a>(run_id: &str, steps: impl Iterator<Item = (u64, &'a str, &'a str)>) -> Hash {
-    let text = steps.fold(run_id.to_owned(), |text, (index, skill, status)| format!("{text}{index}:{skill}:{status}"));
-    sha256(text.as_bytes())
+    let steps = steps.map(|(index, skill, status)| format!("{index}:{skill}:{status}"));
+    sha256(std::iter::once(run_id.to_owned()).chain(steps).collect::<String>().as_bytes())
 }
 
 impl Report {

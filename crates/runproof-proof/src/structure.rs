@@ -71,13 +71,17 @@ pub fn walk(run_id: &str, events: &[&Event], leaves: &[Hash]) -> Walk {
         if walker.walk.seal.is_some() {
             walker.find(Code::StructureAfterSeal, event, "kind", "the end", event.body.kind());
         } else {
-            walker.walk.root = frontier.root();
+            if matches!(event.body, Body::RunSealed(_)) {
+                walker.walk.root = frontier.root();
+            }
             walker.step(event);
             if walker.walk.seal.is_none() {
                 frontier.push(*leaf);
-                walker.walk.root = frontier.root();
             }
         }
+    }
+    if walker.walk.seal.is_none() && frontier.size() > 0 {
+        walker.walk.root = frontier.root();
     }
     walker.walk
 }

@@ -20,7 +20,7 @@ use runproof_proof::checkpoint::Checkpoint;
 use runproof_proof::event::{Actor, Body, Event};
 use runproof_proof::hash::Hash;
 use runproof_proof::note::NoteSigner;
-use runproof_proof::payload::Payload;
+use runproof_proof::payload::{Payload, PayloadLine};
 use serde::{Deserialize, Serialize};
 
 pub use tree::Tree;
@@ -300,7 +300,7 @@ pub fn fold(log: &str, tenant: &str, run_id: &str, transitions: &[TransitionRow]
             let values = if payload.is_empty() {
                 BTreeMap::new()
             } else {
-                let payload = runproof_proof::payload::Payload::decode(payload.as_bytes()).map_err(corrupt)?;
+                let payload = PayloadLine::parse(payload.as_bytes()).map_err(corrupt)?;
                 payload
                     .open(&event.commitments())
                     .map_err(|wrong| corrupt(format!("payload does not match: {}", wrong[0].path)))?

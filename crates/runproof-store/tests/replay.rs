@@ -12,9 +12,9 @@ use runproof_engine::skill::{EffectClass, Guard, Probe, Skill, Write};
 use runproof_proof::bundle::{Bundle, Entry};
 use runproof_proof::event::{Event, Resolution};
 use runproof_proof::finding::{Code, Finding, Verdict};
-use runproof_proof::hash::{Hash, leaf};
+use runproof_proof::hash::Hash;
 use runproof_proof::merkle::Frontier;
-use runproof_proof::payload::Payload;
+use runproof_proof::payload::{Payload, PayloadLine};
 use runproof_proof::report::Check;
 use runproof_proof::trust::Trust;
 use runproof_proof::verify::examine;
@@ -204,18 +204,20 @@ fn forged(bundle: &Bundle, seq: usize, edit: &dyn Fn(&mut Value, Option<&mut Pay
     out.anchor = None;
     out.header.anchored = false;
     let (mut prev, mut frontier) = (Hash::ZERO, Frontier::default());
-    for (place, Entry { bytes, event, leaf: hash, payload }) in out.entries.iter_mut().enumerate() {
-        let mut value: Value = serde_json::from_slice(bytes).unwrap();
+    for (place, Entry { event, leaf: hash, payload }) in out.entries.iter_mut().enumerate() {
+        let mut value: Value = serde_json::from_slice(&event.encode()).unwrap();
         if place == seq {
-            edit(&mut value, payload.as_mut());
+            let mut edited = payload.as_ref().map(PayloadLine::decode);
+            edit(&mut value, edited.as_mut());
+            *payload = edited.map(|payload| PayloadLine::parse(&payload.encode().unwrap()).unwrap());
         }
         value["prev"] = json!(prev.hex());
         if value["kind"] == "run.sealed" {
             value["body"]["run_root"] = json!(frontier.root().hex());
         }
-        *bytes = canonical::to_bytes(&value).unwrap();
-        *event = Event::decode(bytes).unwrap_or_else(|error| panic!("{error}: {value}"));
-        *hash = leaf(bytes);
+        *event =
+            Event::decode(&canonical::to_bytes(&value).unwrap()).unwrap_or_else(|error| panic!("{error}: {value}"));
+        *hash = event.leaf_hash();
         frontier.push(*hash);
         prev = *hash;
     }
@@ -487,15 +489,14 @@ fn an_event_that_is_taken_out_or_put_in_is_named() {
 /// Makes `seq`, `prev`, the seal's root and its counts agree with the events that are there.
 fn renumber(bundle: &Bundle) -> Bundle {
     let mut out = bundle.clone();
-    for (seq, Entry { bytes, event, leaf: hash, .. }) in out.entries.iter_mut().enumerate() {
-        let mut value: Value = serde_json::from_slice(bytes).unwrap();
+    for (seq, Entry { event, leaf: hash, .. }) in out.entries.iter_mut().enumerate() {
+        let mut value: Value = serde_json::from_slice(&event.encode()).unwrap();
         value["seq"] = json!(seq);
         if value["kind"] == "run.sealed" {
             value["body"]["event_count"] = json!(seq);
         }
-        *bytes = canonical::to_bytes(&value).unwrap();
-        *event = Event::decode(bytes).unwrap();
-        *hash = leaf(bytes);
+        *event = Event::decode(&canonical::to_bytes(&value).unwrap()).unwrap();
+        *hash = event.leaf_hash();
     }
     forged(&out, usize::MAX, &|_, _| {})
 }

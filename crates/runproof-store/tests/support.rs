@@ -20,7 +20,7 @@ use runproof_proof::finding::Verdict;
 use runproof_proof::hash::{Hash, leaf};
 use runproof_proof::merkle::{self, Range};
 use runproof_proof::note::{Note, NoteSigner};
-use runproof_proof::payload::Payload;
+use runproof_proof::payload::PayloadLine;
 use runproof_proof::report::Report;
 use runproof_proof::trust::Trust;
 use runproof_proof::verify::{examine, verify};
@@ -457,8 +457,8 @@ pub(crate) fn placed(transitions: &[TransitionRow]) -> Vec<Placed> {
         for (offset, line) in (0u64..).zip(row.events.split('\n')) {
             let event = Event::decode(line.as_bytes()).unwrap();
             let payload = payloads.next().unwrap_or_default();
-            let payload = (!payload.is_empty()).then(|| Payload::decode(payload.as_bytes()).unwrap());
-            let entry = Entry { bytes: line.as_bytes().to_vec(), event, leaf: leaf(line.as_bytes()), payload };
+            let payload = (!payload.is_empty()).then(|| PayloadLine::parse(payload.as_bytes()).unwrap());
+            let entry = Entry { event, leaf: leaf(line.as_bytes()), payload };
             out.push(Placed { index: row.first_leaf + offset, entry });
         }
         assert!(payloads.next().is_none(), "a payload line without an event");

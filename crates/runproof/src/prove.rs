@@ -19,7 +19,7 @@ use runproof_proof::finding::{Code, Finding};
 use runproof_proof::hash::{Hash, leaf};
 use runproof_proof::merkle::{self, Range};
 use runproof_proof::note::Note;
-use runproof_proof::payload::Payload;
+use runproof_proof::payload::PayloadLine;
 use runproof_proof::report::{Check, Report};
 use runproof_proof::trust::Trust;
 use runproof_proof::verify::examine;
@@ -232,12 +232,12 @@ fn entry(bytes: &[u8], payload: &[u8]) -> Result<Entry, (&'static str, String)> 
     let event = Event::decode(bytes).map_err(|error| ("events", error.to_string()))?;
     let has_values = !event.commitments().is_empty();
     let payload = match (has_values, payload.is_empty()) {
-        (true, false) => Some(Payload::decode(payload).map_err(|error| ("payloads", error))?),
-        (true, true) => Some(Payload::withheld()),
+        (true, false) => Some(PayloadLine::parse(payload).map_err(|error| ("payloads", error))?),
+        (true, true) => Some(PayloadLine::withheld()),
         (false, true) => None,
         (false, false) => return Err(("payloads", "a payload for an event without values".to_owned())),
     };
-    Ok(Entry { bytes: bytes.to_vec(), event, leaf: leaf(bytes), payload })
+    Ok(Entry { event, leaf: leaf(bytes), payload })
 }
 
 /// The tenant's stream has to have given out this run's number, once.

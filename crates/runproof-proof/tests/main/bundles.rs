@@ -11,11 +11,11 @@ use runproof_proof::finding::{Code, Verdict};
 use runproof_proof::hash::Hash;
 use runproof_proof::merkle::Frontier;
 use runproof_proof::note::NoteSigner;
-use runproof_proof::payload::Payload;
+use runproof_proof::payload::{Payload, PayloadLine};
 use runproof_proof::trust::Trust;
 use serde_json::json;
 
-use crate::journal::{Journal, entry, other_signer, signer};
+use crate::journal::{Journal, entry, line, other_signer, signer};
 use crate::runs::{self, RUN, Run, TENANT, attempt};
 use crate::samples::LOG;
 
@@ -117,6 +117,21 @@ fn edit(bundle: &mut Bundle, at: usize, change: impl FnOnce(&mut Event)) {
     bundle.entries[at] = entry(&event, bundle.entries[at].payload.clone());
 }
 
+/// Changes what the payload of an event says, if it has one.
+fn edit_payload(bundle: &mut Bundle, at: usize, change: impl FnOnce(&mut Payload)) {
+    let payload = &mut bundle.entries[at].payload;
+    *payload = payload.as_ref().map(|before| {
+        let mut payload = before.decode();
+        change(&mut payload);
+        line(&payload)
+    });
+}
+
+/// Withholds a part of a value, or all of it, with the seed.
+fn without(bundle: &mut Bundle, at: usize, field: &str, index: Option<u32>) {
+    edit_payload(bundle, at, |payload| *payload = payload.without(field, index).unwrap());
+}
+
 /// Makes `seq`, `prev`, the counts and roots of the run fit again, as somebody without the key could.
 fn rechain(bundle: &mut Bundle) {
     let (mut prev, mut frontier) = (Hash::ZERO, Frontier::default());
@@ -177,9 +192,8 @@ pub(crate) fn vector(file: &str) -> &'static [u8] {
 fn withheld() -> Bundle {
     with(honest(), |bundle| {
         let at = find_last(bundle, "step.intended");
-        let payload = bundle.entries[at].payload.as_ref().unwrap();
-        bundle.entries[at].payload = Some(payload.without("params", Some(2)).unwrap());
-        bundle.entries[0].payload = Some(Payload::withheld());
+        without(bundle, at, "params", Some(2));
+        bundle.entries[0].payload = Some(PayloadLine::withheld());
     })
 }
 
@@ -190,7 +204,7 @@ fn find_last(bundle: &Bundle, kind: &str) -> usize {
 
 fn without_values(bundle: &mut Bundle) {
     for entry in &mut bundle.entries {
-        entry.payload = entry.payload.as_ref().map(|_| Payload::withheld());
+        entry.payload = entry.payload.as_ref().map(|_| PayloadLine::withheld());
     }
 }
 
@@ -203,8 +217,7 @@ pub(crate) fn erased() -> Bundle {
     let size = journal.leaves.len() as u64;
     with(journal.bundle(TENANT, RUN), |bundle| {
         for (at, field, index) in [(seq, "params", Some(2)), (0, "goal", None)] {
-            let payload = bundle.entries[at].payload.take().unwrap();
-            bundle.entries[at].payload = Some(payload.without(field, index).unwrap());
+            without(bundle, at, field, index);
         }
         bundle.records = records.iter().map(|index| journal.record(*index, size)).collect();
         bundle.header.records = 2;
@@ -213,8 +226,8 @@ pub(crate) fn erased() -> Bundle {
 
 fn honest_cases() -> Vec<Case> {
     let in_parts = with(honest(), |bundle| {
-        for entry in &mut bundle.entries {
-            entry.payload = entry.payload.as_ref().map(|payload| payload.without("no such field", None).unwrap());
+        for at in 0..bundle.entries.len() {
+            without(bundle, at, "no such field", None);
         }
     });
     let mut planner_failed = runs::ledger();
@@ -419,9 +432,10 @@ fn tampered_cases() -> Vec<Case> {
         rechain(bundle);
     });
     let value = edited(&|bundle| {
-        if let Some(Payload::Whole { values, .. }) = &mut bundle.entries[output].payload {
+        edit_payload(bundle, output, |payload| {
+            let Payload::Whole { values, .. } = payload else { panic!("everything is shown") };
             values.insert("output".to_owned(), json!({"id": "rf_2", "state": "booked \u{2713}"}));
-        }
+        });
     });
     let moved = edited(&|bundle| bundle.entries[output].payload = bundle.entries[output - 1].payload.clone());
     vec![
@@ -498,9 +512,10 @@ fn tampered_cases() -> Vec<Case> {
             Code::PayloadMismatch,
             &with(withheld(), |bundle| {
                 let at = find_last(bundle, "step.intended");
-                if let Some(Payload::Parts(parts)) = &mut bundle.entries[at].payload {
+                edit_payload(bundle, at, |payload| {
+                    let Payload::Parts(parts) = payload else { panic!("a part is withheld") };
                     parts.get_mut("params").unwrap()[0].name = "amounts".to_owned();
-                }
+                });
             }),
         ),
         wrong(
@@ -508,9 +523,10 @@ fn tampered_cases() -> Vec<Case> {
             "a payload has a value that the event does not commit to",
             Code::PayloadMismatch,
             &edited(&|bundle| {
-                if let Some(Payload::Whole { values, .. }) = &mut bundle.entries[0].payload {
+                edit_payload(bundle, 0, |payload| {
+                    let Payload::Whole { values, .. } = payload else { panic!("everything is shown") };
                     values.insert("note".to_owned(), json!("approved by the CFO"));
-                }
+                });
             }),
         ),
     ]
@@ -709,7 +725,7 @@ fn malformed_cases() -> Vec<Case> {
                 body.goal.macs.clear();
             }
         });
-        bundle.entries[0].payload = Some(Payload::withheld());
+        bundle.entries[0].payload = Some(PayloadLine::withheld());
     });
     let wrong_hash = with(honest(), |bundle| {
         edit(bundle, 0, |event| {
@@ -718,7 +734,7 @@ fn malformed_cases() -> Vec<Case> {
                 body.goal.macs = vec![Hash::ZERO; 65];
             }
         });
-        bundle.entries[0].payload = Some(Payload::withheld());
+        bundle.entries[0].payload = Some(PayloadLine::withheld());
     });
     let parts = text_of(&withheld());
     let truncated = text.len() - 1;

@@ -285,11 +285,12 @@ pub(crate) fn commitment_cases() -> Vec<(&'static str, Value, &'static str, Valu
 fn commitment_vectors() -> Vec<u8> {
     let seed = sha256(b"runproof commitment vectors");
     let cases = commitment_cases().into_iter().map(|(what, given, field, value)| {
-        let (division, parts) = commit::parts(&value).unwrap();
+        let text = commit::text(&value).unwrap();
+        let (division, parts) = commit::divide(&text).unwrap();
         let shown = parts.iter().map(|part| {
             let salt = commit::salt(&seed.0, field, part.index);
-            let mac = commit::mac(&salt, division, &part.name, &part.bytes);
-            json!({"index": part.index, "name": part.name, "bytes": part.bytes.len(), "salt": salt, "mac": mac})
+            let mac = part.mac(&salt, division);
+            json!({"index": part.index, "name": part.name, "bytes": part.text.len(), "salt": salt, "mac": mac})
         });
         let mut case = json!({
             "what": what,

@@ -12,7 +12,7 @@ use runproof_proof::event::{Body, Event, Stream};
 use runproof_proof::hash::{Hash, tagged};
 use runproof_proof::merkle::{self, Range};
 use runproof_proof::note::NoteSigner;
-use runproof_proof::payload::Payload;
+use runproof_proof::payload::{Payload, PayloadLine};
 use serde_json::Value;
 
 /// Seed of the log's key: 32 bytes of 0x01.
@@ -133,7 +133,8 @@ impl Journal {
     pub(crate) fn bundle_at(&self, tenant: &str, run_id: &str, size: u64) -> Bundle {
         let stream = Stream::Run(run_id.to_owned());
         let of_run = || (0u64..size).zip(&self.stored).filter(|(_, stored)| stored.event.stream == stream);
-        let entries: Vec<Entry> = of_run().map(|(_, stored)| entry(&stored.event, stored.payload.clone())).collect();
+        let entries: Vec<Entry> =
+            of_run().map(|(_, stored)| entry(&stored.event, stored.payload.as_ref().map(line))).collect();
         let header = Header {
             anchored: true,
             events: entries.len() as u64,
@@ -150,8 +151,13 @@ impl Journal {
 }
 
 /// An entry with the hash of its own bytes.
-pub(crate) fn entry(event: &Event, payload: Option<Payload>) -> Entry {
-    Entry { bytes: event.encode(), event: event.clone(), leaf: event.leaf_hash(), payload }
+pub(crate) fn entry(event: &Event, payload: Option<PayloadLine>) -> Entry {
+    Entry { event: event.clone(), leaf: event.leaf_hash(), payload }
+}
+
+/// The line of a payload.
+pub(crate) fn line(payload: &Payload) -> PayloadLine {
+    PayloadLine::parse(&payload.encode().unwrap()).unwrap()
 }
 
 /// The log's key.

@@ -250,7 +250,7 @@ fn hostile_sizes_are_refused_without_reading_them() {
     let deep = [vec![b'['; 100_000], vec![b']'; 100_000]].concat();
     let long = vec![b'a'; 16 * 1024 * 1024];
     let lines = [b"{}\n".repeat(300_000), b"\n".repeat(300_000), b"[".repeat(300_000)].concat();
-    let event = crate::bundles::honest().entries[0].bytes.clone();
+    let event = crate::bundles::honest().entries[0].event.encode();
     let of_event = |payload: &[u8]| [&header(1), event.as_slice(), b"\n", payload, b"\n"].concat();
     let many = [b"{\"parts\":{\"goal\":[".as_slice(), &b"0,".repeat(1_000_000), b"0]}}"].concat();
     let hostile = [

@@ -12,9 +12,11 @@ use runproof_proof::canonical::{self, VALUE_DEPTH};
 use runproof_proof::commit::{self, Commitment, MAX_MEMBERS};
 use runproof_proof::hash::{Hash, leaf, node};
 use runproof_proof::merkle::{self, Frontier, Range};
-use runproof_proof::payload::Payload;
+use runproof_proof::payload::{Payload, PayloadLine};
 use serde_json::{Value, json};
 use sha2::Sha256;
+
+use crate::journal::line;
 
 fn character() -> impl Strategy<Value = char> {
     prop_oneof![
@@ -297,22 +299,42 @@ fn committed(seed: Hash, value: &Value) -> (Payload, Commitment) {
     (Payload::Whole { seed, values: [("params".to_owned(), value.clone())].into() }, commitment)
 }
 
+/// What the specification says of a payload line, with a JSON decoder.
+fn is_a_payload(bytes: &[u8]) -> bool {
+    let Ok(value) = serde_json::from_slice::<Value>(bytes) else { return false };
+    let Some(object) = value.as_object() else { return false };
+    let names = |object: &serde_json::Map<String, Value>| object.keys().cloned().collect::<Vec<_>>().join(" ");
+    let is_hash = |value: &Value| value.as_str().is_some_and(|text| Hash::from_hex(text).is_some());
+    let is_part = |part: &Value| {
+        part.as_object().is_some_and(|part| names(part) == "index name salt value")
+            && part["index"].as_u64().is_some_and(|index| u32::try_from(index).is_ok())
+            && part["name"].is_string()
+            && is_hash(&part["salt"])
+    };
+    let is_field = |field: &Value| field.as_array().is_some_and(|list| !list.is_empty() && list.iter().all(is_part));
+    let form = match names(object).as_str() {
+        "seed values" => is_hash(&object["seed"]) && object["values"].is_object(),
+        "parts" => object["parts"].as_object().is_some_and(|fields| fields.values().all(is_field)),
+        _ => false,
+    };
+    form && canonical::to_bytes(&value).is_ok_and(|again| again == bytes)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
     fn a_commitment_opens_with_its_value_and_with_no_other(seed in any::<[u8; 32]>(), value in value(), other in value()) {
         let (payload, commitment) = committed(Hash(seed), &value);
-        let opened = payload.open(&[("params", &commitment)]).unwrap();
+        let opened = line(&payload).open(&[("params", &commitment)]).unwrap();
         prop_assert_eq!(opened.shown, commitment.macs.len() as u64);
         prop_assert!(opened.withheld.is_empty());
         prop_assert_eq!(opened.values.get("params"), Some(&value));
         let (swapped, _) = committed(Hash(seed), &other);
-        prop_assert_eq!(swapped.open(&[("params", &commitment)]).is_ok(), value == other);
-        prop_assert!(payload.open(&[]).is_err());
-        prop_assert!(payload.open(&[("output", &commitment)]).is_err());
-        let line = payload.encode().unwrap();
-        prop_assert_eq!(Payload::decode(&line), Ok(payload));
+        prop_assert_eq!(line(&swapped).open(&[("params", &commitment)]).is_ok(), value == other);
+        prop_assert!(line(&payload).open(&[]).is_err());
+        prop_assert!(line(&payload).open(&[("output", &commitment)]).is_err());
+        prop_assert_eq!(Payload::decode(line(&payload).as_bytes()), Ok(payload));
     }
 
     #[test]
@@ -325,19 +347,38 @@ proptest! {
         let (payload, commitment) = committed(Hash(seed), &value);
         let index = index.index(members.len()) as u32;
         let less = payload.without("params", Some(index)).unwrap();
-        let opened = less.open(&[("params", &commitment)]).unwrap();
+        let opened = line(&less).open(&[("params", &commitment)]).unwrap();
         prop_assert_eq!(opened.withheld, vec![("params".to_owned(), index)]);
         prop_assert_eq!(opened.shown, members.len() as u64 - 1);
         prop_assert!(!opened.values.contains_key("params"), "a value with a hole is not open");
-        let line = String::from_utf8(less.encode().unwrap()).unwrap();
-        prop_assert!(!line.contains(&Hash(seed).hex()), "the seed gives every salt");
-        prop_assert!(!line.contains(&commit::salt(&seed, "params", index).hex()));
-        prop_assert_eq!(Payload::decode(line.as_bytes()), Ok(less.clone()));
+        let text = String::from_utf8(less.encode().unwrap()).unwrap();
+        prop_assert!(!text.contains(&Hash(seed).hex()), "the seed gives every salt");
+        prop_assert!(!text.contains(&commit::salt(&seed, "params", index).hex()));
+        prop_assert_eq!(Payload::decode(text.as_bytes()), Ok(less.clone()));
         prop_assert_eq!(less.without("params", None).unwrap(), Payload::withheld());
         prop_assert_eq!(payload.without("params", None).unwrap(), Payload::withheld());
         let other = payload.without("output", None).unwrap();
-        let opened = other.open(&[("params", &commitment)]).unwrap();
+        let opened = line(&other).open(&[("params", &commitment)]).unwrap();
         prop_assert_eq!(opened.values.get("params"), Some(&value), "parts with salts open as the seed does");
+    }
+
+    /// [`crate::journal::line`] reads where values stand; the reference decodes everything and writes it again.
+    #[test]
+    fn a_changed_payload_line_is_read_exactly_if_it_is_the_one_spelling_of_what_it_says(
+        seed in any::<[u8; 32]>(),
+        members in btree_map(text(), value(), 1..4),
+        in_parts in any::<bool>(),
+        changes in vec((any::<Index>(), any::<Index>()), 1..3),
+    ) {
+        let (payload, _) = committed(Hash(seed), &Value::Object(members.into_iter().collect()));
+        let payload = if in_parts { payload.without("none", None).unwrap() } else { payload };
+        let mut bytes = payload.encode().unwrap();
+        for (at, byte) in changes {
+            let at = at.index(bytes.len());
+            let others = b"\"\\{}[],:0189aeflnstuxz-\xc3\x01 ";
+            bytes[at] = others[byte.index(others.len())];
+        }
+        prop_assert_eq!(PayloadLine::parse(&bytes).is_ok(), is_a_payload(&bytes), "{}", String::from_utf8_lossy(&bytes));
     }
 
     #[test]
@@ -347,7 +388,7 @@ proptest! {
         let mut changed = members.clone();
         *changed.get_mut(&name).unwrap() ^= 1;
         let (payload, _) = committed(Hash(seed), &json!(changed));
-        let mismatches = payload.open(&[("params", &commitment)]).unwrap_err();
+        let mismatches = line(&payload).open(&[("params", &commitment)]).unwrap_err();
         let paths: Vec<&str> = mismatches.iter().map(|mismatch| mismatch.path.as_str()).collect();
         prop_assert_eq!(paths, vec![format!("params.{name}")]);
     }
@@ -408,6 +449,9 @@ fn a_payload_line_has_one_spelling() {
         "{\"parts\":{},\"seed\":null}".to_owned(),
         "{\"parts\":{},\"values\":null}".to_owned(),
         format!("{{\"seed\":\"{}\",\"values\":{{}}}}", seed.hex().to_uppercase().replace("03", "0A")),
+        // Lists in place of objects.
+        format!("{{\"parts\":{{\"goal\":[[0,\"\",\"{salt}\",1]]}}}}"),
+        "[{}]".to_owned(),
     ];
     for line in wrong {
         assert!(Payload::decode(line.as_bytes()).is_err(), "accepted {line}");
@@ -423,9 +467,9 @@ fn two_fields_of_one_event_open_together() {
     let of = |field: &str| commit::commit(&seed.0, field, &values[field]).unwrap();
     let (error, output) = (of("error"), of("output"));
     let payload = Payload::Whole { seed, values: values.clone() };
-    let opened = payload.open(&[("error", &error), ("output", &output)]).unwrap();
+    let opened = line(&payload).open(&[("error", &error), ("output", &output)]).unwrap();
     assert_eq!((opened.shown, opened.values), (2, values));
     let less = payload.without("output", None).unwrap();
-    let opened = less.open(&[("error", &error), ("output", &output)]).unwrap();
+    let opened = line(&less).open(&[("error", &error), ("output", &output)]).unwrap();
     assert_eq!(opened.withheld, vec![("output".to_owned(), 0)]);
 }

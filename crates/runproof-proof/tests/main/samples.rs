@@ -448,11 +448,48 @@ fn every_changed_byte_gives_no_event_or_another_leaf() {
                     assert_ne!(other, event, "byte {position} bit {bit} of {}", event.body.kind());
                     assert_ne!(other.leaf_hash(), hash);
                     assert_eq!(other.encode(), changed, "what is hashed is what was read");
+                    assert_eq!(canonical::check(&changed, canonical::EVENT_DEPTH), Ok(()));
                 }
             }
         }
     }
     assert!(decoded > 1_000, "flips inside texts and numbers still decode: {decoded}");
+}
+
+#[test]
+fn numbers_and_characters_outside_the_profile_are_refused_in_an_event() {
+    let claimed = |at: &str, body: &str, log: &str| {
+        let prev = Hash::ZERO;
+        let text = format!(
+            "{{\"at\":{at},\"body\":{body},\"kind\":\"run.claimed\",\"log\":\"{log}\",\"prev\":\"{prev}\",\"seq\":1,\"stream\":\"run/r\",\"tenant\":\"t\",\"v\":1}}"
+        );
+        Event::decode(text.as_bytes()).map(|event| assert_eq!(event.encode(), text.as_bytes()))
+    };
+    let body = |epoch: &str, worker: &str| format!("{{\"epoch\":{epoch},\"worker\":\"{worker}\"}}");
+    let most = "9007199254740991";
+    for worker in ["w", "}", "},\\\"kind\\\":\\\"run.claimed\\\"", "\u{10000}", "\\u0001\\n", "\\\\u0000"] {
+        assert_eq!(claimed(most, &body(most, worker), worker), Ok(()), "{worker}");
+    }
+    let refused = [
+        claimed("9007199254740992", &body("1", "w"), "l"),
+        claimed("0", &body("9007199254740992", "w"), "l"),
+        claimed("0", &body("18446744073709551615", "w"), "l"),
+        claimed("0", &body("1", "\\u0000"), "l"),
+        claimed("0", &body("1", "w"), "\\u0000"),
+        claimed("0", &body("01", "w"), "l"),
+        claimed("0", &body("1", "\\/"), "l"),
+        claimed("0", &body("1", "\\u000a"), "l"),
+        claimed("0", &body("1", "\u{7}"), "l"),
+        claimed("0", &format!("{} ", body("1", "w")), "l"),
+        claimed("0", "{\"worker\":\"w\",\"epoch\":1}", "l"),
+    ];
+    for (nth, refused) in refused.iter().enumerate() {
+        assert!(matches!(refused, Err(EventError::NotCanonical(_))), "case {nth}: {refused:?}");
+    }
+    for body in ["[1,\"w\"]", "{\"epoch\":1}", "null"] {
+        let refused = claimed("0", body, "l");
+        assert!(!matches!(refused, Ok(()) | Err(EventError::NotCanonical(_))), "{body}: {refused:?}");
+    }
 }
 
 #[test]

@@ -115,7 +115,7 @@ fn commitment_vectors_hold() {
         let commitment = commit::commit(&hash(&vector["seed"]).0, field, &value).unwrap();
         assert_eq!(vector["commitment"], serde_json::to_value(&commitment).unwrap(), "{what}");
         let payload = Payload::Whole { seed: hash(&vector["seed"]), values: [(field.to_owned(), value)].into() };
-        let opened = payload.open(&[(field, &commitment)]).unwrap();
+        let opened = crate::journal::line(&payload).open(&[(field, &commitment)]).unwrap();
         assert_eq!(opened.shown, commitment.macs.len() as u64);
     }
 }

@@ -137,7 +137,7 @@ pub(crate) fn one_part_of_a_value_is_erased_and_the_others_stay(subject: &mut dy
     let seq = seq_of(store.as_ref(), TENANT, "r_1", "step.intended");
     let shown = || -> Vec<Value> {
         let events = placed(&evidence(store.as_ref(), TENANT, "r_1").transitions);
-        match events[seq as usize].entry.payload.clone().unwrap() {
+        match events[seq as usize].entry.payload.as_ref().unwrap().decode() {
             Payload::Whole { values, .. } => values["params"].as_object().unwrap().values().cloned().collect(),
             Payload::Parts(parts) => parts.get("params").into_iter().flatten().map(|part| part.value.clone()).collect(),
         }

@@ -11,7 +11,7 @@ use runproof_proof::finding::{Code, Finding};
 use runproof_proof::hash::Hash;
 use runproof_proof::merkle::{self, Range};
 use runproof_proof::note::Note;
-use runproof_proof::payload::Payload;
+use runproof_proof::payload::PayloadLine;
 use runproof_proof::trust::Trust;
 use runproof_proof::verify::signatures;
 use runproof_store::{Evidence, Store};
@@ -150,12 +150,9 @@ fn payload(run_id: &str, item: &Placed, ours: &[Placed]) -> Vec<Finding> {
     findings
 }
 
-/// Whether the engine writes a payload in this form: whole, or in parts without empty ones once something was erased.
-fn is_written_so(payload: &Payload, is_erased: bool) -> bool {
-    match payload {
-        Payload::Whole { .. } => true,
-        Payload::Parts(parts) => is_erased && parts.values().all(|shown| !shown.is_empty()),
-    }
+/// Whether the engine writes a payload in this form: whole, or in parts once something was erased.
+fn is_written_so(payload: &PayloadLine, is_erased: bool) -> bool {
+    payload.is_whole() || is_erased
 }
 
 fn erases(record: &Event, seq: u64, field: &str, index: u32) -> bool {
