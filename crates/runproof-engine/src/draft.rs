@@ -146,6 +146,7 @@ impl Draft {
         };
         let (line, values) = encode(&event, committer)?;
         self.run.apply(&event, line.leaf, &values)?;
+        self.run.count(line.bytes.len(), line.payload.as_ref().map(Vec::len));
         self.lines.push(line);
         Ok(())
     }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use runproof_proof::bundle::Bundle;
-use runproof_proof::event::{Body, Event, StepReturned, StepStatus};
+use runproof_proof::event::{Body, EndReason, Event, StepReturned, StepStatus};
 use runproof_proof::finding::{Code, Finding};
 use runproof_proof::payload::PayloadLine;
 use runproof_proof::report::{Check, Report};
@@ -47,7 +47,14 @@ pub fn replay(bundle: &Bundle) -> Replay {
         replay: Replay::default(),
         withheld: BTreeSet::new(),
         agreed: 0,
+        hidden: false,
     };
+    // Only the end that a limit forces depends on the size of the lines.
+    let limited = bundle
+        .entries
+        .iter()
+        .any(|entry| matches!(&entry.event.body, Body::RunSealed(seal) if seal.reason == EndReason::LimitReached));
+    replayer.hidden = limited && bundle.entries.iter().flat_map(|entry| &entry.payload).any(|line| !line.is_whole());
     let events: Vec<(&Event, Values)> =
         bundle.entries.iter().map(|entry| (&entry.event, values(entry.payload.as_ref(), &entry.event))).collect();
     for (index, entry) in bundle.entries.iter().enumerate() {
@@ -56,6 +63,10 @@ pub fn replay(bundle: &Bundle) -> Replay {
             let finding = Finding::new(Code::ReplayDecision, &header.run_id, "$.kind").at(entry.event.seq);
             replayer.replay.findings.push(finding.differs("an event that can follow", error));
             break;
+        }
+        if limited {
+            let payload = entry.payload.as_ref().map(|payload| payload.as_bytes().len());
+            replayer.run.count(entry.event.encode().len(), payload);
         }
         replayer.remember(&entry.event, &events[index].1);
     }
@@ -83,6 +94,8 @@ struct Replayer {
     withheld: BTreeSet<Withheld>,
     /// Events ahead that were compared as part of an earlier decision.
     agreed: usize,
+    /// The run was ended for its size, and not all of it is shown.
+    hidden: bool,
 }
 
 impl Replayer {
@@ -190,8 +203,8 @@ impl Replayer {
     /// Whether a decision may depend on something that is not shown.
     fn depends_on_withheld(&self) -> bool {
         let Some(plan) = &self.run.plan else { return true };
-        if self.withheld.is_empty() {
-            return false;
+        if self.hidden || self.withheld.is_empty() {
+            return self.hidden;
         }
         let named = plan.references().into_iter().flat_map(|(index, reference)| match reference.root {
             Root::Step(id) => vec![Withheld::Output(id)],

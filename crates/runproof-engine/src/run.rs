@@ -76,6 +76,8 @@ pub struct Run {
     pub frontier: Frontier,
     /// Sums so far.
     pub sums: Sums,
+    /// Bytes of its lines so far, as a bundle holds them. Counted by whoever has the lines, not by the fold.
+    pub bytes: u64,
 }
 
 /// Sums over a run so far.
@@ -190,7 +192,14 @@ impl Run {
             last_at: 0,
             frontier: Frontier::default(),
             sums: Sums::default(),
+            bytes: 0,
         }
+    }
+
+    /// Counts the lines of an event that was applied: its own, and that of its payload.
+    pub fn count(&mut self, event: usize, payload: Option<usize>) {
+        let lines = event + 1 + payload.map_or(0, |payload| payload + 1);
+        self.bytes = self.bytes.saturating_add(lines as u64);
     }
 
     /// Spares the next `run.planned` from reading a plan that was read before.

@@ -69,6 +69,7 @@ impl Book {
         for line in self.lines() {
             let event = Event::decode(&line.bytes).unwrap();
             run.apply(&event, line.leaf, &values(&line, &event)).unwrap();
+            run.count(line.bytes.len(), line.payload.as_ref().map(Vec::len));
         }
         run
     }

@@ -114,6 +114,7 @@ fn operators_keep_int_and_double_apart_but_compare_them() {
     check("steps.shop.output.items[0] in steps.shop.output.items", json!(true));
     check("'lamp' in steps.shop.output.stock", json!(true));
     check("false < true && 'a' < 'b'", json!(true));
+    check_fails("[1] + {'b': 1, 'a': 2}", "a value is a `map`, and a `list` is needed");
     check_fails("[1] < [2]", "`<` cannot take `list` and `list`");
     check("true ? 'a' : 1", json!("a"));
     check("!(goal < 'a') && [1] + [2] == [1, 2]", json!(true));

@@ -1,6 +1,9 @@
 //! Stories of runs whose steps run side by side: graphs, conditions, lists, and how they end. The language is that of
 //! [`crate::scenarios`].
 
+use runproof_engine::decide::{Command, Context, Next, decide};
+use runproof_engine::skill::Skills;
+use runproof_proof::event::{EndReason, EndStatus};
 use serde_json::json;
 
 use crate::scenarios::check;
@@ -551,4 +554,31 @@ fn a_template_that_names_the_output_of_a_skipped_step_fails() {
         0 sealed failed step_failed
         = failed",
     );
+}
+
+#[test]
+fn a_run_that_grows_too_large_for_a_bundle_ends() {
+    let ended = check(
+        r#"
+        skill pay unsafe: unknown
+        step a pay
+        ---
+        drive"#,
+        "
+        0 claimed 1
+        0 intended a#1 pay
+        0 unknown of a#1 by call test.reset, hold
+        = waiting for a resolution of a",
+    );
+    let advance = |bytes: u64| {
+        let mut run = ended.run.clone();
+        run.bytes = bytes;
+        let context = Context { now: run.last_at, seed: [7; 32], facts: &Skills::default() };
+        decide(&run, Command::Advance, &context).unwrap()
+    };
+    assert!(matches!(advance((160 << 20) - 1).next, Next::Wait(..)));
+    let decision = advance(160 << 20);
+    assert_eq!(decision.next, Next::Ended(EndStatus::Failed));
+    assert_eq!(decision.run.seal.unwrap().0.reason, EndReason::LimitReached);
+    assert_eq!(decision.run.sums.unknown, 1, "what nobody knows stays said");
 }

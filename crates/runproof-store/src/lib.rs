@@ -300,14 +300,15 @@ pub fn fold(log: &str, tenant: &str, run_id: &str, transitions: &[TransitionRow]
             let values = if payload.is_empty() {
                 BTreeMap::new()
             } else {
-                let payload = PayloadLine::parse(payload.as_bytes()).map_err(corrupt)?;
-                payload
+                let opened = PayloadLine::parse(payload.as_bytes()).map_err(corrupt)?;
+                opened
                     .open(&event.commitments())
                     .map_err(|wrong| corrupt(format!("payload does not match: {}", wrong[0].path)))?
                     .values
             };
             let leaf = runproof_proof::hash::leaf(line.as_bytes());
             run.apply(&event, leaf, &values).map_err(|error| corrupt(error.to_string()))?;
+            run.count(line.len(), (!payload.is_empty()).then_some(payload.len()));
         }
     }
     Ok(Some(run))

@@ -18,6 +18,9 @@ use crate::run::{ActiveCall, CallId, WaitReason};
 const EXECUTION: &str = "execution";
 /// A run with this many events is ended, so that it never exceeds the 100,000 of the specification.
 const MAX_EVENTS: u64 = 99_000;
+/// A run whose lines have this many bytes is ended, so that its bundle never exceeds the 256 MiB of the specification:
+/// 64 calls under way may still have a megabyte each to say.
+const MAX_BYTES: u64 = 160 * 1024 * 1024;
 
 /// Why a run is to end before its plan is through.
 enum End {
@@ -103,7 +106,7 @@ fn ending(draft: &Draft, plan: &Plan) -> Option<End> {
         let (call, code) = (CallId { step_id: step.step_id.clone(), item: failed.item }, step.code.as_deref());
         return Some(End::Broken(format!("step `{call}` ({}) failed: {}", step.skill, code.unwrap_or(&step.category))));
     }
-    (run.next_seq >= MAX_EVENTS).then_some(End::TooLong)
+    (run.next_seq >= MAX_EVENTS || run.bytes >= MAX_BYTES).then_some(End::TooLong)
 }
 
 /// Brings a run to its end: nothing is begun, what is under way is waited for, the rest settles.
@@ -125,7 +128,11 @@ fn end(draft: &mut Draft, why: End) -> Result<Option<Next>, Refusal> {
         End::Halted(error) => (EndStatus::Halted, EndReason::GateFailed, Some(error)),
         End::TimedOut => (EndStatus::Failed, EndReason::RunTimeout, Some("the run's timeout passed".to_owned())),
         End::Broken(error) => (EndStatus::Failed, EndReason::StepFailed, Some(error)),
-        End::TooLong => (EndStatus::Failed, EndReason::LimitReached, Some(format!("the run has {MAX_EVENTS} events"))),
+        End::TooLong => (
+            EndStatus::Failed,
+            EndReason::LimitReached,
+            Some(format!("the run has {MAX_EVENTS} events or {MAX_BYTES} bytes")),
+        ),
     };
     seal(draft, status, reason, error).map(Some)
 }

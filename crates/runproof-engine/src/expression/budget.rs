@@ -26,6 +26,7 @@ const TEXT_UNIT: usize = 64;
 /// The functions that count. No text can name them.
 const READ: &str = "@read";
 const MAKE: &str = "@make";
+const SUMMAND: &str = "@summand";
 const NUMBER: &str = "@number";
 const ITEMS: &str = "@items";
 
@@ -37,6 +38,11 @@ pub(super) fn read(node: IdedExpr) -> IdedExpr {
 /// Counts what is copied into a new value.
 pub(super) fn make(node: IdedExpr) -> IdedExpr {
     through(MAKE, node)
+}
+
+/// Counts what is copied into a sum, and refuses maps: the evaluator would add their keys to a list, in any order.
+pub(super) fn summand(node: IdedExpr) -> IdedExpr {
+    through(SUMMAND, node)
 }
 
 /// Refuses lists and maps where only a number can stand: the evaluator's own error would copy them, each time.
@@ -83,6 +89,7 @@ impl Budget {
     pub(super) fn declare(self: &Arc<Self>, context: &mut Context) -> Result<(), DeclarationError> {
         context.add_function(READ, self.counter(|budget| &budget.read, unchanged))?;
         context.add_function(MAKE, self.counter(|budget| &budget.made, unchanged))?;
+        context.add_function(SUMMAND, self.counter(|budget| &budget.made, no_map))?;
         context.add_function(NUMBER, self.counter(|budget| &budget.read, scalar))?;
         let (budget, count) = (Arc::clone(self), self.counter(|budget| &budget.read, in_order));
         let items: Counter = Box::new(move |call| {
@@ -140,6 +147,13 @@ fn units(value: &dyn Val) -> u64 {
 
 fn unchanged<'c, 'v>(value: CowVal<'c, 'v>) -> Result<CowVal<'c, 'v>, ExecutionError> {
     Ok(value)
+}
+
+fn no_map<'c, 'v>(value: CowVal<'c, 'v>) -> Result<CowVal<'c, 'v>, ExecutionError> {
+    match value.downcast_ref::<CelMap>() {
+        Some(_) => Err(ExecutionError::UnexpectedType { got: "map".to_owned(), want: "list".to_owned() }),
+        None => Ok(value),
+    }
 }
 
 fn scalar<'c, 'v>(value: CowVal<'c, 'v>) -> Result<CowVal<'c, 'v>, ExecutionError> {

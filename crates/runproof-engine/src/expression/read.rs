@@ -158,7 +158,7 @@ impl Reader {
             }
             // The accumulator of a macro: counting it at each turn would make the work grow with the square.
             operators::ADD if self.adds_to_accumulator(&call) => call.args = self.all(call.args, depth)?,
-            operators::ADD => call.args = self.made(call.args, depth)?,
+            operators::ADD => call.args = self.all(call.args, depth)?.into_iter().map(budget::summand).collect(),
             operators::SUBSTRACT | operators::MULTIPLY | operators::DIVIDE | operators::MODULO => {
                 call.args = self.all(call.args, depth)?.into_iter().map(budget::number).collect();
             }
