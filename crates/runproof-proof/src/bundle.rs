@@ -2,8 +2,6 @@
 //!
 //! It holds no code and no trust. There is one way to write a bundle, and only that is read.
 
-use std::io::BufRead;
-
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -156,14 +154,20 @@ impl<'a> Lines<'a> {
             return Err(self.wrong(format!("the file ends where {what} should be")));
         }
         let window = &self.rest[..self.rest.len().min(limit + 1)];
-        // As a reader, a slice finds a byte faster than one by one.
-        let length = { window }.skip_until(b'\n').unwrap_or_default();
-        let Some(line) = self.rest[..length].strip_suffix(b"\n") else {
+        let Some(end) = newline(window) else {
             return Err(self.wrong(format!("{what} has no end, or more than {limit} bytes")));
         };
-        self.rest = &self.rest[length..];
+        let line = &self.rest[..end];
+        self.rest = &self.rest[end + 1..];
         Ok(line)
     }
+}
+
+/// Place of the first newline. A block is first searched as a whole, which is done for many bytes at a time.
+fn newline(bytes: &[u8]) -> Option<usize> {
+    let is_in = |block: &[u8; 64]| block.iter().fold(false, |found, byte| found | (*byte == b'\n'));
+    let before = bytes.as_chunks().0.iter().take_while(|block| !is_in(block)).count() * 64;
+    bytes[before..].iter().position(|byte| *byte == b'\n').map(|place| before + place)
 }
 
 /// Parses one canonical JSON line and refuses every other spelling of the same content.
@@ -278,11 +282,11 @@ fn wrong_format(lines: &Lines<'_>, format: &[u8]) -> BundleError {
 fn parse_entry(lines: &mut Lines<'_>) -> Result<Entry, BundleError> {
     let bytes = lines.next(MAX_EVENT, "an event")?;
     let event = decode_event(lines, bytes)?;
-    let payload = if event.commitments().is_empty() {
-        None
-    } else {
+    let payload = if event.body.committed().next().is_some() {
         let line = lines.next(MAX_PAYLOAD, "a payload")?;
         Some(PayloadLine::parse(line).map_err(|error| lines.wrong(format!("payload: {error}")))?)
+    } else {
+        None
     };
     Ok(Entry { event, leaf: leaf(bytes), payload })
 }

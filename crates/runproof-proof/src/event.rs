@@ -345,8 +345,13 @@ fn explain(bytes: &[u8], error: EventError) -> EventError {
 impl Body {
     /// The committed values, by field name, in canonical order of names.
     pub fn commitments(&self) -> Vec<(&'static str, &Commitment)> {
+        self.committed().collect()
+    }
+
+    /// As [`Body::commitments`], one after the other.
+    pub(crate) fn committed(&self) -> impl Iterator<Item = (&'static str, &Commitment)> + Clone {
         const NONE: (&str, Option<&Commitment>) = ("", None);
-        let all: [(&'static str, Option<&Commitment>); 2] = match self {
+        let all = match self {
             Self::RunCreated(body) => [("goal", Some(&body.goal)), NONE],
             Self::RunPlanned(body) => [("inputs", body.inputs.as_ref()), ("plan", Some(&body.plan))],
             Self::RunPaused(body) => [("reason", body.reason.as_ref()), NONE],
@@ -389,6 +394,6 @@ impl Body {
             | Self::LogRollbackAcknowledged(_)
             | Self::LogClosed(_) => [NONE, NONE],
         };
-        all.into_iter().filter_map(|(name, commitment)| Some((name, commitment?))).collect()
+        all.into_iter().filter_map(|(name, commitment)| Some((name, commitment?)))
     }
 }

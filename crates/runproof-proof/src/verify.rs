@@ -108,7 +108,7 @@ fn payloads(bundle: &Bundle, report: &mut Report) {
     let erased = erased(bundle);
     for (entry, row) in bundle.entries.iter().zip(&mut report.events) {
         let event = &entry.event;
-        match entry.payload.as_ref().map(|payload| payload.check(&event.commitments())) {
+        match entry.payload.as_ref().map(|payload| payload.check(event)) {
             Some(Ok(Opened { shown, withheld, .. })) => {
                 row.shown = shown;
                 row.withheld = withheld.len() as u64;

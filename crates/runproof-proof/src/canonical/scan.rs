@@ -20,6 +20,16 @@ pub(crate) struct Text<'a> {
 }
 
 impl<'a> Text<'a> {
+    /// A string that is canonical, from between its quotes.
+    pub(crate) fn new(raw: &'a str) -> Self {
+        Self { raw, plain: raw.is_ascii() && !raw.contains('\\') }
+    }
+
+    /// Bytes between the quotes.
+    pub(crate) fn length(self) -> usize {
+        self.raw.len()
+    }
+
     /// What the string says.
     pub(crate) fn text(self) -> Cow<'a, str> {
         if self.plain || !self.raw.contains('\\') {
@@ -69,6 +79,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Goes on if `literal` comes next.
+    #[inline]
     pub(crate) fn eat(&mut self, literal: &str) -> bool {
         let found = self.bytes()[self.at..].starts_with(literal.as_bytes());
         self.at += if found { literal.len() } else { 0 };
@@ -91,6 +102,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Goes on after `literal`, which has to come next.
+    #[inline]
     pub(crate) fn expect(&mut self, literal: &str, problem: &'static str) -> Result<(), NotCanonical> {
         if self.eat(literal) { Ok(()) } else { Err(self.wrong(problem)) }
     }
@@ -243,9 +255,12 @@ impl<'a> Scanner<'a> {
 
     /// Reads a hash.
     pub(crate) fn hash(&mut self) -> Result<Hash, NotCanonical> {
-        let start = self.at;
-        let wrong = NotCanonical { at: start, problem: "expected 64 lower-case hexadecimal digits" };
-        Hash::from_hex(self.string()?.raw).ok_or(wrong)
+        let wrong = self.wrong("expected 64 lower-case hexadecimal digits");
+        let quoted = self.text.get(self.at..self.at + 66).ok_or(wrong.clone())?;
+        let digits = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+        let hash = digits.and_then(Hash::from_hex).ok_or(wrong)?;
+        self.at += quoted.len();
+        Ok(hash)
     }
 
     /// The escapes that RFC 8785 section 3.2.2.2 writes, and no others.
@@ -280,18 +295,25 @@ const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
 const HIGHS: u64 = ONES << 7;
 
 /// Number of bytes before the first `"`, `\`, control character or byte beyond ASCII, found eight at a time.
-fn plain_length(bytes: &[u8]) -> usize {
-    let is_special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..=0x1f | 0x80..);
+pub(super) fn plain_length(bytes: &[u8]) -> usize {
     let (words, rest) = bytes.as_chunks::<8>();
     for (index, word) in words.iter().enumerate() {
-        let word = u64::from_le_bytes(*word);
-        // A byte below `limit` borrows, which sets its high bit; only bytes after it can be wrong because of that.
-        let below = |word: u64, limit: u64| word.wrapping_sub(ONES * limit) & !word;
-        let zero_where = |byte: u8| word ^ (ONES * u64::from(byte));
-        let special = (word | below(word, 0x20) | below(zero_where(b'"'), 1) | below(zero_where(b'\\'), 1)) & HIGHS;
+        let special = special(*word);
         if special != 0 {
             return index * 8 + special.trailing_zeros() as usize / 8;
         }
     }
-    words.len() * 8 + rest.iter().position(is_special).unwrap_or(rest.len())
+    let mut last = [b'"'; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    let length = special(last).trailing_zeros() as usize / 8;
+    bytes.len() - rest.len() + length.min(rest.len())
+}
+
+/// Sets the high bit of the first byte that a plain string cannot hold, and perhaps bits of later bytes.
+fn special(word: [u8; 8]) -> u64 {
+    let word = u64::from_le_bytes(word);
+    // A byte below `limit` borrows, which sets its high bit; only bytes after it can be wrong because of that.
+    let below = |word: u64, limit: u64| word.wrapping_sub(ONES * limit) & !word;
+    let zero_where = |byte: u8| word ^ (ONES * u64::from(byte));
+    (word | below(word, 0x20) | below(zero_where(b'"'), 1) | below(zero_where(b'\\'), 1)) & HIGHS
 }

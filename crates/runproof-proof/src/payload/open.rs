@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::line::{PayloadLine, Shown, value};
+use super::line::{PartsField, PayloadLine, Shown, value};
 use crate::canonical::Text;
 use crate::commit::{self, Commitment, Division, Part};
+use crate::event::Event;
 use crate::hash::{Hash, HmacKey};
 
 /// A place where a payload does not match its commitment.
@@ -38,7 +39,7 @@ impl PayloadLine {
     /// Every place that does not match.
     pub fn open(&self, commitments: &[(&'static str, &Commitment)]) -> Result<Opened, Vec<Mismatch>> {
         let shown = self.shown();
-        let mut opened = shown.check(commitments)?;
+        let mut opened = shown.check(commitments.iter().copied())?;
         for (field, commitment) in commitments {
             opened.values.extend(shown.value(field, commitment).map(|value| ((*field).to_owned(), value)));
         }
@@ -49,21 +50,24 @@ impl PayloadLine {
     ///
     /// # Errors
     /// Every place that does not match.
-    pub fn check(&self, commitments: &[(&'static str, &Commitment)]) -> Result<Opened, Vec<Mismatch>> {
-        self.shown().check(commitments)
+    pub fn check(&self, event: &Event) -> Result<Opened, Vec<Mismatch>> {
+        self.shown().check(event.body.committed())
     }
 }
 
+/// Name of a field, and what the event commits to.
+type Committed<'c> = (&'static str, &'c Commitment);
+
 impl Shown<'_> {
-    fn check(&self, commitments: &[(&'static str, &Commitment)]) -> Result<Opened, Vec<Mismatch>> {
+    fn check<'c>(&self, commitments: impl Iterator<Item = Committed<'c>> + Clone) -> Result<Opened, Vec<Mismatch>> {
         let mut opened = Opened::default();
-        let mut wrong = self.extra(commitments);
+        let mut wrong = self.extra(commitments.clone());
         match self {
             Self::Whole(seed, fields) => {
                 let seed = HmacKey::new(&seed.0);
                 for (field, commitment) in commitments {
-                    match fields.iter().find(|(name, _)| name.is(field)) {
-                        Some((_, text)) => open_whole(field, commitment, &seed, text, &mut opened, &mut wrong),
+                    match fields.get(field) {
+                        Some(text) => open_whole(field, commitment, &seed, text, &mut opened, &mut wrong),
                         None => wrong.push(mismatch(field, "a value", "none")),
                     }
                 }
@@ -78,10 +82,10 @@ impl Shown<'_> {
     }
 
     /// Fields that the event does not commit to.
-    fn extra(&self, commitments: &[(&'static str, &Commitment)]) -> Vec<Mismatch> {
-        let is_extra = |name: &Text<'_>| !commitments.iter().any(|(field, _)| name.is(field));
+    fn extra<'c>(&self, commitments: impl Iterator<Item = Committed<'c>> + Clone) -> Vec<Mismatch> {
+        let is_extra = |name: &Text<'_>| !commitments.clone().any(|(field, _)| name.is(field));
         let names: Vec<Text<'_>> = match self {
-            Self::Whole(_, fields) => fields.iter().map(|(name, _)| *name).filter(is_extra).collect(),
+            Self::Whole(_, fields) => fields.iter().map(|(name, _)| name).filter(is_extra).collect(),
             Self::Parts(fields) => fields.iter().map(|(name, _)| *name).filter(is_extra).collect(),
         };
         names.into_iter().map(|name| mismatch(&name.text(), "no such value in the event", "a value")).collect()
@@ -90,9 +94,7 @@ impl Shown<'_> {
     /// The value of a field of which every part is shown.
     fn value(&self, field: &str, commitment: &Commitment) -> Option<Value> {
         let parts = match self {
-            Self::Whole(_, fields) => {
-                return fields.iter().find(|(name, _)| name.is(field)).map(|(_, text)| value(text));
-            }
+            Self::Whole(_, fields) => return fields.get(field).map(value),
             Self::Parts(fields) => parts_of(fields, field),
         };
         if parts.len() != commitment.macs.len() {
@@ -108,7 +110,7 @@ impl Shown<'_> {
     }
 }
 
-fn parts_of<'s, 'a>(fields: &'s [(Text<'a>, Vec<(Hash, Part<'a>)>)], field: &str) -> &'s [(Hash, Part<'a>)] {
+fn parts_of<'s, 'a>(fields: &'s [PartsField<'a>], field: &str) -> &'s [(Hash, Part<'a>)] {
     fields.iter().find(|(name, _)| name.is(field)).map(|(_, parts)| parts.as_slice()).unwrap_or_default()
 }
 

@@ -294,6 +294,25 @@ proptest! {
     }
 }
 
+/// Strings are searched for such characters several bytes at a time.
+#[test]
+fn a_character_is_judged_alike_at_every_place_of_a_string() {
+    let characters =
+        ['\u{1}', '\n', '\u{1f}', ' ', '!', '"', '#', '[', '\\', ']', '\u{7f}', '\u{80}', '\u{ff}', '\u{10000}'];
+    for length in 0..24 {
+        for place in 0..=length {
+            for character in characters {
+                let text = format!("{}{character}{}", "a".repeat(place), "a".repeat(length - place));
+                for bytes in [format!("\"{text}\""), format!("[\"{text}\",\"{text}\"]"), format!("{{\"{text}\":0}}")] {
+                    let value = serde_json::from_str::<Value>(&bytes);
+                    let expected = value.is_ok_and(|value| canonical::to_bytes(&value).unwrap() == bytes.as_bytes());
+                    assert_eq!(canonical::check(bytes.as_bytes(), 1).is_ok(), expected, "{bytes}");
+                }
+            }
+        }
+    }
+}
+
 fn committed(seed: Hash, value: &Value) -> (Payload, Commitment) {
     let commitment = commit::commit(&seed.0, "params", value).unwrap();
     (Payload::Whole { seed, values: [("params".to_owned(), value.clone())].into() }, commitment)
