@@ -42,7 +42,8 @@ pub(crate) fn measure(parent: &Path, rounds: usize, table: &mut Table) -> Outcom
     Ok(())
 }
 
-fn command(home: &Path) -> Command {
+/// The real program, with nothing from the environment.
+pub(crate) fn command(home: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_runproof"));
     command.env_clear().env("RUNPROOF_HOME", home).stdin(Stdio::null());
     command
