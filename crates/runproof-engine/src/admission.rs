@@ -168,7 +168,7 @@ fn judged_plan(
 }
 
 /// The plan that the stub planner makes.
-fn stub(goal: &str) -> Result<Prepared, String> {
+pub(crate) fn stub(goal: &str) -> Result<Prepared, String> {
     Prepared::new(planner::stub(goal)?).map_err(|findings| {
         findings.iter().map(|finding| format!("{} {}", finding.path, finding.message)).collect::<Vec<_>>().join("; ")
     })

@@ -3,6 +3,8 @@
 //! Facts come from the record (what a tool answered, which version of a skill there was); everything that the engine
 //! decided on (inputs, intents, what follows an outcome, settlements, the seal) is computed again by the same code.
 
+mod planned;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -15,7 +17,6 @@ use serde_json::Value;
 
 use crate::decide::{Facts, Outcome, SkillFacts, advance, record};
 use crate::draft::Draft;
-use crate::plan;
 use crate::reference::Root;
 use crate::run::{CallId, Item, Run, Values};
 
@@ -33,7 +34,8 @@ pub struct Replay {
 /// Replays a bundle and adds what it finds to the report.
 pub fn check(bundle: &Bundle, report: &mut Report) -> Replay {
     let replay = replay(bundle);
-    if replay.decisions > 0 || !replay.findings.is_empty() {
+    // A pass claims every decision: with one that could not be made again, there is none.
+    if !replay.findings.is_empty() || (replay.decisions > 0 && replay.skipped == 0) {
         report.find(Check::Replay, replay.findings.clone());
     }
     replay
@@ -104,39 +106,6 @@ impl Replayer {
         }
     }
 
-    fn judge_plan(&mut self, event: &Event, values: &Values) {
-        let (Body::RunPlanned(body), Some(plan)) = (&event.body, values.get("plan")) else {
-            self.replay.skipped += 1;
-            return;
-        };
-        self.replay.decisions += 1;
-        let find = |code, path: &str| Finding::new(code, &self.run.id, path).at(event.seq);
-        match plan::parse(plan) {
-            Err(findings) => {
-                let got: Vec<String> =
-                    findings.iter().map(|finding| format!("{} {}", finding.path, finding.code)).collect();
-                self.replay
-                    .findings
-                    .push(find(Code::ReplayPlan, "payload.plan").differs("a valid plan", got.join(", ")));
-            }
-            Ok(parsed) => {
-                if parsed.steps.len() as u64 != body.step_count {
-                    self.replay
-                        .findings
-                        .push(find(Code::ReplayPlan, "$.body.step_count").differs(parsed.steps.len(), body.step_count));
-                }
-                let given = self.run.header.as_ref().and_then(|header| header.plan_digest);
-                let digest = plan::digest(plan).ok();
-                if digest != Some(body.plan_digest) || given.is_some_and(|given| given != body.plan_digest) {
-                    let expected = digest.map(|digest| digest.hex()).unwrap_or_default();
-                    self.replay
-                        .findings
-                        .push(find(Code::ReplayPlan, "$.body.plan_digest").differs(expected, body.plan_digest));
-                }
-            }
-        }
-    }
-
     fn judge_outcome(&mut self, event: &Event, body: &StepReturned, values: &Values) {
         let Some(item) = Item::parse(body.item.as_deref()).filter(|_| self.run.plan.is_some()) else {
             self.replay.skipped += 1;
@@ -165,7 +134,9 @@ impl Replayer {
 
     fn judge_advance(&mut self, ahead: &[(&Event, Values)]) {
         let (event, _) = &ahead[0];
-        // A run that ends without a plan has nothing to be decided again: the planner's failure is a fact.
+        if self.run.plan_digest.is_none() {
+            return self.judge_end_without_plan(ahead);
+        }
         if self.run.plan.is_none() || self.depends_on_withheld() {
             self.replay.skipped += 1;
             return;
@@ -234,6 +205,7 @@ impl Replayer {
             }
             let mut differences = BTreeMap::new();
             differ("$.body", &plain(&decided.body), &plain(&event.body), &mut differences);
+            differences.extend(texts(&decided.body, &event.body));
             let decided_values = line.payload.as_ref().and_then(|payload| Payload::decode(payload).ok());
             let decided_values = self::values(decided_values.as_ref(), &decided);
             for (field, value) in values {
@@ -266,6 +238,18 @@ fn plain(body: &Body) -> Value {
         }
     }
     value
+}
+
+/// Commitments that only one of two events of a kind has. What an attempt came to is a fact, and may be withheld.
+fn texts(decided: &Body, recorded: &Body) -> BTreeMap<String, (String, String)> {
+    if matches!(recorded, Body::StepReturned(_)) {
+        return BTreeMap::new();
+    }
+    let fields = |body: &Body| body.commitments().into_iter().map(|(field, _)| field).collect::<BTreeSet<_>>();
+    let (decided, recorded) = (fields(decided), fields(recorded));
+    let word = |side: &BTreeSet<&str>, field| if side.contains(field) { "a value" } else { "none" }.to_owned();
+    let different = decided.symmetric_difference(&recorded);
+    different.map(|field| (format!("$.body.{field}"), (word(&decided, *field), word(&recorded, *field)))).collect()
 }
 
 fn differ(path: &str, expected: &Value, got: &Value, out: &mut BTreeMap<String, (String, String)>) {

@@ -144,6 +144,9 @@ impl Run {
     }
 
     fn check_settlement(&self, body: &StepSettled) -> Result<(), &'static str> {
+        if self.plan_digest.is_none() {
+            return Err("the run has no plan");
+        }
         match self.call(&body.step_id, body.item.as_deref()) {
             None if body.attempts == 0 => self.check_new(body.plan_index, body.item.as_deref()),
             Some(call)
