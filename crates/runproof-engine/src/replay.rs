@@ -17,7 +17,8 @@ use serde_json::Value;
 
 use crate::decide::{Facts, Outcome, SkillFacts, advance, record};
 use crate::draft::Draft;
-use crate::reference::Root;
+use crate::plan::Plan;
+use crate::reference::{Reference, Root};
 use crate::run::{CallId, Item, Run, Values};
 
 /// What a replay found.
@@ -48,6 +49,7 @@ pub fn replay(bundle: &Bundle) -> Replay {
         run: Run::new(&header.log, &header.tenant, &header.run_id),
         replay: Replay::default(),
         withheld: BTreeSet::new(),
+        named: None,
         agreed: 0,
     };
     let events: Vec<(&Event, Values)> =
@@ -83,6 +85,8 @@ struct Replayer {
     run: Run,
     replay: Replay,
     withheld: BTreeSet<Withheld>,
+    /// What of it the plan names, once somebody asked: a plan is read for it once.
+    named: Option<BTreeSet<Withheld>>,
     /// Events ahead that were compared as part of an earlier decision.
     agreed: usize,
 }
@@ -159,23 +163,12 @@ impl Replayer {
     }
 
     /// Whether a decision may depend on something that is not shown.
-    fn depends_on_withheld(&self) -> bool {
-        let Some(plan) = &self.run.plan else { return true };
+    fn depends_on_withheld(&mut self) -> bool {
         if self.withheld.is_empty() {
             return false;
         }
-        let named = plan.references().into_iter().flat_map(|(index, reference)| match reference.root {
-            Root::Step(id) => vec![Withheld::Output(id)],
-            Root::Output(key) => {
-                let of_key = plan.steps.iter().filter(|step| step.output_key.as_ref() == Some(&key));
-                of_key.map(|step| Withheld::Output(step.id.clone())).collect()
-            }
-            Root::Goal => vec![Withheld::Goal],
-            Root::Inputs => vec![Withheld::Inputs],
-            Root::Item => vec![Withheld::Items(index)],
-            Root::StepStatus(_) | Root::ItemIndex | Root::RunId | Root::Tenant | Root::Agent => Vec::new(),
-        });
-        named.into_iter().any(|named| self.withheld.contains(&named))
+        let Some(plan) = &self.run.plan else { return true };
+        self.named.get_or_insert_with(|| named(plan)).iter().any(|named| self.withheld.contains(named))
     }
 
     fn remember(&mut self, event: &Event, values: &Values) {
@@ -227,6 +220,22 @@ impl Replayer {
 
 fn describe(next: Option<&crate::decide::Next>) -> String {
     next.map_or_else(|| "nothing to do".to_owned(), |next| format!("{next:?}").chars().take(60).collect())
+}
+
+/// Everything that a plan names and that could be withheld.
+fn named(plan: &Plan) -> BTreeSet<Withheld> {
+    let of = |(index, reference): (usize, Reference)| match reference.root {
+        Root::Step(id) => Some(Withheld::Output(id)),
+        Root::Output(key) => {
+            let of_key = plan.steps.iter().find(|step| step.output_key.as_ref() == Some(&key));
+            of_key.map(|step| Withheld::Output(step.id.clone()))
+        }
+        Root::Goal => Some(Withheld::Goal),
+        Root::Inputs => Some(Withheld::Inputs),
+        Root::Item => Some(Withheld::Items(index)),
+        Root::StepStatus(_) | Root::ItemIndex | Root::RunId | Root::Tenant | Root::Agent => None,
+    };
+    plan.references().into_iter().filter_map(of).collect()
 }
 
 /// The body as JSON, without commitments: those are under salts that a replay does not have.
