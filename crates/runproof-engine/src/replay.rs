@@ -148,6 +148,7 @@ impl Replayer {
         let mut draft = Draft::new(self.run.clone(), event.at, [0; 32]);
         match advance::advance_once(&mut draft, &Recorded(ahead)) {
             Ok(_) if !draft.lines.is_empty() => {
+                self.run.holding = std::mem::take(&mut draft.run.holding);
                 self.agreed = draft.lines.len() - 1;
                 self.compare(&draft, ahead);
             }

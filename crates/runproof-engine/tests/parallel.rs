@@ -584,3 +584,32 @@ fn a_crash_among_pure_calls_loses_no_outcome_that_was_written_and_repeats_only_t
     assert_eq!(story.skills["pay"].seen.lock().unwrap().len(), 1, "{}", story.out);
     assert!(story.out.contains("unknown of b/3#1 by recovery engine.interrupted, retry at 0"), "{}", story.out);
 }
+
+#[test]
+fn a_step_whose_condition_is_true_waits_for_a_place_and_then_begins() {
+    check(
+        r#"
+        skill look read: after 10 {"n": 1}
+        plan {"max_parallel": 1}
+        step a look
+        step b look {"needs": []}
+        step c look {"needs": ["a"], "when": "steps.a.output.n == 1"}
+        step d look {"needs": ["a"], "when": "steps.a.output.n == 2"}
+        ---
+        drive"#,
+        "
+        0 claimed 1
+        0 intended a#1 look
+        10 done of a#1 by call, settle
+        10 settled 0 a success execution
+        10 intended b#1 look
+        10 settled 1 d skipped skipped when.false
+        20 done of b#1 by call, settle
+        20 settled 2 b success execution
+        20 intended c#1 look
+        30 done of c#1 by call, settle
+        30 settled 3 c success execution
+        30 sealed succeeded plan_completed
+        = succeeded",
+    );
+}
