@@ -168,7 +168,7 @@ fn judged_plan(
 }
 
 /// The plan that the stub planner makes.
-fn stub(goal: &str) -> Result<Prepared, String> {
+pub(crate) fn stub(goal: &str) -> Result<Prepared, String> {
     Prepared::new(planner::stub(goal)?).map_err(|findings| {
         findings.iter().map(|finding| format!("{} {}", finding.path, finding.message)).collect::<Vec<_>>().join("; ")
     })
@@ -248,11 +248,12 @@ fn request_digest(request: &RunRequest, plan: Option<&Value>, inputs: Option<&Va
     ];
     // Only where there are any: keys of earlier versions stay bound to what they were bound to.
     value.extend(inputs.cloned());
-    let value = Value::Array(value);
-    runproof_proof::hash::tagged(
-        "runproof.dev/request/v1",
-        &runproof_proof::canonical::to_bytes(&value).unwrap_or_default(),
-    )
+    // A canonical list, written member by member: each has been found recordable, and may be as deep as a value may be,
+    // which a list around it could not hold.
+    let members: Vec<Vec<u8>> =
+        value.iter().map(|member| runproof_proof::canonical::to_bytes(member).unwrap_or_default()).collect();
+    let bytes = [b"[".as_slice(), &members.join(&b','), b"]"].concat();
+    runproof_proof::hash::tagged("runproof.dev/request/v1", &bytes)
 }
 
 /// Writes the events that open an admitted run. Pure: `now` and `seed` are arguments.

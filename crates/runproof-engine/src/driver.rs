@@ -20,6 +20,9 @@ use crate::skill::{Skills, Write};
 /// Delays up to this long are waited for without giving the run back, in microseconds.
 const INLINE_DELAY: u64 = 1_000_000;
 
+/// Bytes that may wait for the next append while pure calls are made. Beyond, what there is is written first.
+const MAX_PENDING: usize = 1024 * 1024;
+
 /// Everything that the loop needs.
 pub struct Driver {
     /// Where runs are kept.
@@ -97,6 +100,13 @@ struct Pending {
     writes: Vec<Write>,
 }
 
+impl Pending {
+    fn is_full(&self) -> bool {
+        let bytes = |line: &Line| line.bytes.len() + line.payload.as_ref().map_or(0, Vec::len);
+        self.lines.iter().map(bytes).sum::<usize>() >= MAX_PENDING
+    }
+}
+
 impl Driver {
     /// Drives a claimed run until it is over, waits, or is given back.
     ///
@@ -119,7 +129,8 @@ impl Driver {
             run = after;
             pending.lines.extend(lines);
             intended.extend(calls);
-            if let Some(pure) = intended.iter().position(|intended| intended.effect == EffectClass::Pure) {
+            let pure = intended.iter().position(|intended| intended.effect == EffectClass::Pure);
+            if let Some(pure) = pure.filter(|_| !pending.is_full()) {
                 // Nothing outside this process can see a pure call: its intent and outcome commit together.
                 let takeoff = self.takeoff(intended.remove(pure));
                 let Landed { call, outcome, .. } = self.invoke(takeoff, run.deadline(), cancel).await;

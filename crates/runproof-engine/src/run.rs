@@ -6,7 +6,7 @@
 mod apply;
 mod call;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use runproof_proof::event::{Actor, EndStatus, RunCreated, RunSealed};
@@ -78,6 +78,29 @@ pub struct Run {
     pub sums: Sums,
     /// Bytes of its lines so far, as a bundle holds them. Counted by whoever has the lines, not by the fold.
     pub bytes: u64,
+    /// Conditions that were found true.
+    pub(crate) holding: Holding,
+}
+
+/// Places of steps that are ready and whose condition was found true: all that it names is done, so it stays true, and
+/// is not evaluated again for each decision while no place is free. Not part of what a run is.
+#[derive(Clone, Default)]
+pub(crate) struct Holding(BTreeSet<usize>);
+
+impl Holding {
+    pub(crate) fn knows(&self, index: usize) -> bool {
+        self.0.contains(&index)
+    }
+
+    pub(crate) fn note(&mut self, index: usize) {
+        self.0.insert(index);
+    }
+}
+
+impl std::fmt::Debug for Holding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Holding")
+    }
 }
 
 /// Sums over a run so far.
@@ -193,6 +216,7 @@ impl Run {
             frontier: Frontier::default(),
             sums: Sums::default(),
             bytes: 0,
+            holding: Holding::default(),
         }
     }
 

@@ -27,6 +27,8 @@ struct Page {
     over: bool,
     /// Appends until the process dies; 0: it lives.
     dies_in: u32,
+    /// Bytes of the largest append.
+    largest: usize,
 }
 
 impl Book {
@@ -39,6 +41,7 @@ impl Book {
             wake_at: Some(run.created_at),
             over: run.seal.is_some(),
             dies_in: 0,
+            largest: 0,
         };
         Self { log: run.log.clone(), tenant: run.tenant.clone(), run_id: run.id.clone(), page: Mutex::new(page) }
     }
@@ -49,6 +52,11 @@ impl Book {
 
     pub(crate) fn writes(&self) -> Vec<Write> {
         self.page.lock().unwrap().writes.clone()
+    }
+
+    /// Bytes of the largest append.
+    pub(crate) fn largest_append(&self) -> usize {
+        self.page.lock().unwrap().largest
     }
 
     /// The process dies instead of making its `nth` append from now.
@@ -117,6 +125,8 @@ impl Journal for Book {
         if dies {
             return Err(StoreError::Unavailable("the process died".to_owned()));
         }
+        let bytes = append.lines.iter().map(|line| line.bytes.len() + line.payload.as_ref().map_or(0, Vec::len)).sum();
+        page.largest = page.largest.max(bytes);
         page.lines.extend(append.lines.iter().cloned());
         page.writes.extend(append.writes);
         match append.claim {

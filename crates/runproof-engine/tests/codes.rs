@@ -7,7 +7,8 @@ use regex::Regex;
 use runproof_engine::codes::{FAILURES, REFUSALS};
 
 /// Dotted words in the source that are places or names, and no codes.
-const NO_CODES: &[&str] = &["run.id", "run.tenant", "run.agent", "payload.params", "payload.plan", "payload.items"];
+const NO_CODES: &[&str] =
+    &["run.id", "run.tenant", "run.agent", "payload.params", "payload.plan", "payload.inputs", "payload.items"];
 
 fn dotted_words(folder: &Path, found: &mut BTreeSet<String>) {
     let pattern = Regex::new(r#""([a-z_]+\.[a-z0-9_]+)""#).unwrap();

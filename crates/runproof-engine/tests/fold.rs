@@ -306,3 +306,45 @@ fn the_dice_reach_every_state_of_a_run() {
         assert!(kinds.contains(kind), "{kind} is never accepted: {kinds:?}");
     }
 }
+
+/// A run with a plan, and the next event of it.
+fn planned() -> Run {
+    let mut run = Run::new(LOG, "t_1", "r_1");
+    let roll = Dice { kind: 0, identity: 1, fits: true, a: 1, b: 1, c: 0 };
+    for kind in [0, 1] {
+        let (event, values) = event(&run, Dice { kind, ..roll });
+        run.apply(&event, event.leaf_hash(), &values).unwrap();
+    }
+    run
+}
+
+fn follows(run: &mut Run, body: impl Into<Body>) -> bool {
+    let (mut event, _) = event(run, Dice { kind: 16, identity: 1, fits: true, a: 1, b: 1, c: 0 });
+    event.body = body.into();
+    run.apply(&event, event.leaf_hash(), &Values::new()).is_ok()
+}
+
+const ROLL: Dice = Dice { kind: 0, identity: 1, fits: true, a: 0, b: 0, c: 0 };
+
+#[test]
+fn no_step_stands_where_no_plan_has_one() {
+    for (place, may) in [(255, true), (256, false), (u32::MAX, false)] {
+        let step = "s".to_owned();
+        let expanded = StepExpanded { count: 1000, items: commitment(), plan_index: place, step_id: step.clone() };
+        assert_eq!(follows(&mut planned(), expanded), may, "expanded at {place}");
+        let intended = StepIntended { plan_index: place, ..intended(ROLL, step.clone(), None, 1) };
+        assert_eq!(follows(&mut planned(), intended), may, "intended at {place}");
+        let settled = StepSettled { plan_index: place, ..settled(ROLL, step, None, 0, 0) };
+        assert_eq!(follows(&mut planned(), settled), may, "settled at {place}");
+    }
+}
+
+#[test]
+fn no_more_calls_are_under_way_than_any_plan_allows() {
+    let mut run = planned();
+    for number in 0..64 {
+        assert!(follows(&mut run, intended(ROLL, format!("s_{number}"), None, 1)), "call {number}");
+    }
+    assert!(!follows(&mut run, intended(ROLL, "s_64".to_owned(), None, 1)));
+    assert_eq!(run.active.len(), 64);
+}

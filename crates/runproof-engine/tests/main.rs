@@ -7,6 +7,7 @@ mod codes;
 mod doubles;
 mod expression;
 mod fold;
+mod forged;
 mod parallel;
 mod plans;
 mod plans_expressions;

@@ -6,7 +6,7 @@ use runproof_engine::skill::Skills;
 use runproof_proof::event::{EndReason, EndStatus};
 use serde_json::json;
 
-use crate::scenarios::check;
+use crate::scenarios::{audit, check, play};
 
 #[test]
 fn steps_that_need_nothing_of_each_other_run_side_by_side_and_a_join_waits_for_both() {
@@ -553,6 +553,67 @@ fn a_template_that_names_the_output_of_a_skipped_step_fails() {
         0 settled 2 c failure reference reference.unresolved
         0 sealed failed step_failed
         = failed",
+    );
+}
+
+/// A call that nobody may repeat, and then a list of pure calls with large answers.
+fn large_list(acts: &str) -> String {
+    let text = "x".repeat(400_000);
+    format!(
+        r#"
+        skill pay unsafe: done
+        skill count pure: done "{text}"
+        step a pay
+        step b count {{"foreach": [1, 2, 3, 4, 5, 6, 7, 8, 9], "needs": ["a"]}}
+        ---
+        {acts}"#
+    )
+}
+
+#[test]
+fn pure_calls_do_not_hold_back_more_than_fits_into_one_append() {
+    let whole = play(&large_list("drive"));
+    assert!(whole.out.ends_with("= succeeded\n"), "{}", whole.out);
+    audit(&whole.book);
+    let largest = whole.book.largest_append();
+    assert!(largest < 3_000_000, "an append of {largest} bytes");
+}
+
+#[test]
+fn a_crash_among_pure_calls_loses_no_outcome_that_was_written_and_repeats_only_them() {
+    let story = play(&large_list("die 3\ndrive"));
+    assert!(story.out.ends_with("= succeeded\n"), "{}", story.out);
+    audit(&story.book);
+    assert_eq!(story.skills["pay"].seen.lock().unwrap().len(), 1, "{}", story.out);
+    assert!(story.out.contains("unknown of b/3#1 by recovery engine.interrupted, retry at 0"), "{}", story.out);
+}
+
+#[test]
+fn a_step_whose_condition_is_true_waits_for_a_place_and_then_begins() {
+    check(
+        r#"
+        skill look read: after 10 {"n": 1}
+        plan {"max_parallel": 1}
+        step a look
+        step b look {"needs": []}
+        step c look {"needs": ["a"], "when": "steps.a.output.n == 1"}
+        step d look {"needs": ["a"], "when": "steps.a.output.n == 2"}
+        ---
+        drive"#,
+        "
+        0 claimed 1
+        0 intended a#1 look
+        10 done of a#1 by call, settle
+        10 settled 0 a success execution
+        10 intended b#1 look
+        10 settled 1 d skipped skipped when.false
+        20 done of b#1 by call, settle
+        20 settled 2 b success execution
+        20 intended c#1 look
+        30 done of c#1 by call, settle
+        30 settled 3 c success execution
+        30 sealed succeeded plan_completed
+        = succeeded",
     );
 }
 

@@ -113,3 +113,20 @@ fn a_text_on_the_command_line_is_read_by_the_declared_type() {
         assert_eq!(inputs::from_text(&declared, name, text), expected, "{name}={text}");
     }
 }
+
+#[test]
+fn requests_that_differ_only_deep_inside_have_different_digests() {
+    let digest = |innermost: &str| {
+        let deep = |levels: usize| (0..levels).fold(json!(innermost), |inner, _| json!([inner]));
+        let mut asked = request();
+        asked.plan = Some(plan(json!([{"id": "a", "skill": "look", "with": {"x": deep(60)}}])));
+        let by_plan = admit(asked).unwrap().digest;
+        let mut asked = request();
+        asked.plan = Some(declaring(json!({"x": {"type": "any"}})));
+        asked.inputs = Some(json!({"x": deep(63)}));
+        [by_plan, admit(asked).unwrap().digest]
+    };
+    let (one, other) = (digest("one"), digest("other"));
+    assert_ne!(one[0], other[0], "another plan");
+    assert_ne!(one[1], other[1], "other inputs");
+}

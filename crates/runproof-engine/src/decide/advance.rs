@@ -211,7 +211,7 @@ pub(super) fn repeats_safely(effect: EffectClass) -> bool {
 }
 
 /// Writes the last event of the run.
-pub(super) fn seal(
+pub(crate) fn seal(
     draft: &mut Draft,
     status: EndStatus,
     reason: EndReason,

@@ -14,7 +14,7 @@ use crate::draft::{Draft, Intended};
 use crate::gate::{Authorized, Verdict, judge};
 use crate::plan::{Foreach, MAX_ELEMENTS, OnError, Plan, Step};
 use crate::reference::{self, ResolveError};
-use crate::run::{ActiveCall, Item, Progress, Run};
+use crate::run::{ActiveCall, Holding, Item, Progress, Run};
 use crate::skill::Call;
 
 /// An attempt to be intended.
@@ -71,7 +71,10 @@ enum Move {
 /// Begins something of the first step that is ready and can go on. Answers whether there was one.
 pub(super) fn step(draft: &mut Draft, plan: &Plan, facts: &dyn Facts) -> Result<bool, Refusal> {
     let slot = draft.run.active.len() < plan.max_parallel as usize;
-    let found = (0..plan.steps.len()).find_map(|index| Some((index, next(&draft.run, plan, index, slot)?)));
+    let mut holding = std::mem::take(&mut draft.run.holding);
+    let run = &draft.run;
+    let found = (0..plan.steps.len()).find_map(|index| Some((index, next(run, plan, index, slot, &mut holding)?)));
+    draft.run.holding = holding;
     let Some((index, found)) = found else { return Ok(false) };
     let step = &plan.steps[index];
     match found {
@@ -87,7 +90,7 @@ pub(super) fn step(draft: &mut Draft, plan: &Plan, facts: &dyn Facts) -> Result<
     Ok(true)
 }
 
-fn next(run: &Run, plan: &Plan, index: usize, slot: bool) -> Option<Move> {
+fn next(run: &Run, plan: &Plan, index: usize, slot: bool, holding: &mut Holding) -> Option<Move> {
     let step = &plan.steps[index];
     let progress = run.progress.get(&place(index)).map(AsRef::as_ref);
     let first = |item| Move::Attempt(Start { index, item, attempt: 1 });
@@ -112,8 +115,12 @@ fn next(run: &Run, plan: &Plan, index: usize, slot: bool) -> Option<Move> {
             Err(unfit) => Move::Fail(unfit),
         }),
         (None, _) if is_active(run, index, Item::OWN) => None,
+        (None, _) if holding.knows(index) => slot.then(|| first(Item::OWN)),
         (None, _) => match condition(run, plan, index, step) {
-            Ok(true) => slot.then(|| first(Item::OWN)),
+            Ok(true) => {
+                holding.note(index);
+                slot.then(|| first(Item::OWN))
+            }
             Ok(false) => Some(Move::Skip),
             Err(unfit) => Some(Move::Fail(unfit)),
         },

@@ -96,6 +96,14 @@ pub fn from_text(inputs: &BTreeMap<String, Input>, name: &str, text: &str) -> Va
     }
 }
 
+/// Whether recorded inputs are of a plan that declares these: each of them, of its type, and no other.
+pub(crate) fn fit(inputs: &BTreeMap<String, Input>, recorded: Option<&Value>) -> bool {
+    let Some(recorded) = recorded else { return inputs.is_empty() };
+    let Some(members) = recorded.as_object().filter(|members| members.len() == inputs.len()) else { return false };
+    !inputs.is_empty()
+        && inputs.iter().all(|(name, input)| members.get(name).is_some_and(|value| fits(input.kind, value)))
+}
+
 /// What a run gets: what is given, and defaults for the rest. `None` for a plan without inputs.
 ///
 /// # Errors

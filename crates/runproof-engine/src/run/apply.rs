@@ -103,6 +103,7 @@ impl Run {
             Body::StepExpanded(body) => {
                 refuse_if(self.plan_digest.is_none(), "the run has no plan")?;
                 refuse_if(body.count as usize > plan::MAX_ELEMENTS, "the list is longer than a list may be")?;
+                check_place(body.plan_index)?;
                 let begun = self.progress.contains_key(&body.plan_index);
                 let active = self.active.iter().any(|call| call.intent.plan_index == body.plan_index);
                 refuse_if(begun || active, "the step has begun")
@@ -138,12 +139,16 @@ impl Run {
             Some(call) if call.is_open() => Err("an attempt is open"),
             Some(call) if call.intent.plan_index != body.plan_index => Err("the step has another place in the plan"),
             Some(call) if call.intent.attempt.checked_add(1) == Some(body.attempt) => Ok(()),
+            None if self.active.len() >= plan::MAX_PARALLEL as usize => Err("too many calls are under way"),
             None if body.attempt == 1 => self.check_new(body.plan_index, body.item.as_deref()),
             Some(_) | None => Err("attempts are numbered from 1"),
         }
     }
 
     fn check_settlement(&self, body: &StepSettled) -> Result<(), &'static str> {
+        if self.plan_digest.is_none() {
+            return Err("the run has no plan");
+        }
         match self.call(&body.step_id, body.item.as_deref()) {
             None if body.attempts == 0 => self.check_new(body.plan_index, body.item.as_deref()),
             Some(call)
@@ -159,6 +164,7 @@ impl Run {
 
     /// Whether a call that nothing is known of may begin or settle.
     fn check_new(&self, plan_index: u32, item: Option<&str>) -> Result<(), &'static str> {
+        check_place(plan_index)?;
         let item = Item::parse(item).ok_or("no such item")?;
         let progress = self.progress.get(&plan_index);
         if progress.is_some_and(|progress| progress.calls.contains_key(&item)) {
@@ -230,4 +236,9 @@ impl Run {
             error,
         }));
     }
+}
+
+/// Refuses a place that no plan has: what a run keeps for each step stays small, whoever wrote the events.
+fn check_place(plan_index: u32) -> Result<(), &'static str> {
+    if plan_index as usize >= plan::MAX_STEPS { Err("no plan has so many steps") } else { Ok(()) }
 }
