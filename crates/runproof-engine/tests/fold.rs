@@ -244,6 +244,15 @@ fn decides(run: &Run) {
     }
 }
 
+/// Writes changed rows over those that were written so far.
+fn write(written: &mut Vec<projection::Row>, changes: projection::RowChanges) {
+    for row in changes.run.into_iter().chain(changes.trace) {
+        let place = written.iter().position(|old| old.table == row.table).unwrap();
+        written[place] = row;
+    }
+    written.extend(changes.steps.into_iter().chain(changes.seal));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -251,15 +260,20 @@ proptest! {
     fn any_sequence_of_events_is_folded_or_refused_and_folds_the_same_again(rolls in prop::collection::vec(dice(), 1..60)) {
         let mut run = Run::new(LOG, "t_1", "r_1");
         let mut accepted: Vec<(Vec<u8>, Values)> = Vec::new();
+        let mut written = projection::rows(&run);
         // Every story gets a beginning, or most would be nothing but refusals.
         let opening = [Dice { kind: 0, identity: 1, fits: true, a: 1, b: 1, c: 0 }, Dice { kind: 1, identity: 1, fits: true, a: 1, b: 1, c: 0 }];
         let skip = usize::from(rolls[0].a.is_multiple_of(3));
         for roll in opening.into_iter().skip(skip).chain(rolls) {
             let (event, values) = event(&run, roll);
-            let before = all_of(&run);
+            let (before, stood) = (all_of(&run), run.clone());
             let leaf = event.leaf_hash();
             match run.apply(&event, leaf, &values) {
-                Ok(()) => accepted.push((event.encode(), values)),
+                Ok(()) => {
+                    accepted.push((event.encode(), values));
+                    write(&mut written, projection::changes(&stood, &run));
+                    prop_assert_eq!(&written, &projection::rows(&run), "after {}", event.body.kind());
+                }
                 Err(_) => prop_assert_eq!(before, all_of(&run), "a refused event changes nothing"),
             }
             prop_assert!(run.seal.is_none() || (run.wait_since().is_none() && run.open().next().is_none()), "{}", run.status().word());

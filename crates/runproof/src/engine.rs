@@ -193,7 +193,7 @@ impl Engine {
         };
         let signal = Signal::default();
         signal.ask(actor, reason);
-        let (run, _) = self.driver.drive(claimed, &signal).await?;
+        let (run, _) = self.drive_until(claimed, &signal).await?;
         Ok(done(&run, false))
     }
 
@@ -266,14 +266,26 @@ impl Engine {
         if let Ok(mut active) = self.active.lock() {
             active.insert(run_id.clone(), Arc::clone(&signal));
         }
-        let (tenant, fence) = (claimed.run.tenant.clone(), claimed.fence.clone());
-        let left = self.driver.drive(claimed, signal.as_ref()).await;
+        let tenant = claimed.run.tenant.clone();
+        let left = self.drive_until(claimed, &signal).await;
+        if let Ok(mut active) = self.active.lock() {
+            active.remove(&run_id);
+        }
+        let (run, left) = left?;
+        let missed = signal.requested().is_some() && run.cancel.is_none() && !matches!(left, Left::Ended(_));
+        if missed && let Some(claimed) = self.claim(&tenant, &run_id).await? {
+            // Asked for while the run was being given back, and promised: from now on, nobody else knows of it.
+            return self.drive_until(claimed, &signal).await;
+        }
+        Ok((run, left))
+    }
+
+    async fn drive_until(&self, claimed: Claimed, signal: &Signal) -> Result<(Run, Left), AppError> {
+        let (tenant, run_id, fence) = (claimed.run.tenant.clone(), claimed.run.id.clone(), claimed.fence.clone());
+        let left = self.driver.drive(claimed, signal).await;
         if left.is_err() {
             // What is stored is whole; the claim is given back so that the run goes on once the cause is gone.
             self.store.give_back(&tenant, &run_id, &fence, runtime::now() + RETRY_AFTER).await.ok();
-        }
-        if let Ok(mut active) = self.active.lock() {
-            active.remove(&run_id);
         }
         Ok(left?)
     }

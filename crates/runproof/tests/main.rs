@@ -6,6 +6,7 @@ mod acceptance;
 mod architecture;
 mod cli;
 mod crash;
+mod engine;
 mod errors;
 mod examples;
 mod hostile;
