@@ -5,7 +5,7 @@
 
 mod planned;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use runproof_proof::bundle::Bundle;
@@ -20,6 +20,9 @@ use crate::draft::Draft;
 use crate::plan::Plan;
 use crate::reference::{Reference, Root};
 use crate::run::{CallId, Item, Run, Values};
+
+/// Events of which the values are decoded at a time: more than any decision writes.
+const READ_AHEAD: usize = 256;
 
 /// What a replay found.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -59,12 +62,17 @@ pub fn replay(bundle: &Bundle) -> Replay {
         .iter()
         .any(|entry| matches!(&entry.event.body, Body::RunSealed(seal) if seal.reason == EndReason::LimitReached));
     replayer.hidden = limited && bundle.entries.iter().flat_map(|entry| &entry.payload).any(|line| !line.is_whole());
-    let events: Vec<(&Event, Values)> =
-        bundle.entries.iter().map(|entry| (&entry.event, values(entry.payload.as_ref(), &entry.event))).collect();
-    for (index, entry) in bundle.entries.iter().enumerate() {
-        replayer.judge(&events[index..]);
-        if let Err(error) = replayer.run.apply(&entry.event, entry.leaf, &events[index].1) {
-            let finding = Finding::new(Code::ReplayDecision, &header.run_id, "$.kind").at(entry.event.seq);
+    // Values are decoded a little ahead of the event that is judged, and let go after it.
+    let mut unread = bundle.entries.iter().map(|entry| (&entry.event, values(entry.payload.as_ref(), &entry.event)));
+    let mut ahead: VecDeque<(&Event, Values)> = VecDeque::with_capacity(2 * READ_AHEAD);
+    ahead.extend(unread.by_ref().take(READ_AHEAD));
+    for entry in &bundle.entries {
+        replayer.judge(ahead.make_contiguous());
+        // What was not read was not compared.
+        replayer.agreed = replayer.agreed.min(ahead.len() - 1);
+        let Some((event, values)) = ahead.pop_front() else { break };
+        if let Err(error) = replayer.run.apply(event, entry.leaf, &values) {
+            let finding = Finding::new(Code::ReplayDecision, &header.run_id, "$.kind").at(event.seq);
             replayer.replay.findings.push(finding.differs("an event that can follow", error));
             break;
         }
@@ -72,7 +80,8 @@ pub fn replay(bundle: &Bundle) -> Replay {
             let payload = entry.payload.as_ref().map(|payload| payload.as_bytes().len());
             replayer.run.count(entry.event.encode().len(), payload);
         }
-        replayer.remember(&entry.event, &events[index].1);
+        replayer.remember(event, &values);
+        ahead.extend(unread.next());
     }
     replayer.replay
 }

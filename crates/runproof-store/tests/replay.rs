@@ -417,6 +417,22 @@ fn recommit(event: &mut Value, payload: Option<&mut Payload>, field: &str, chang
 }
 
 #[test]
+fn a_run_longer_than_what_is_read_ahead_is_replayed_to_its_end() {
+    let steps = (0..200).map(|n| json!({"id": format!("s{n}"), "skill": "pure", "with": {"n": n}})).collect();
+    let answers = vec![Vec::new(); SKILLS.len()];
+    let (_, bundle) = live(&Tale { steps, answers, probes: Vec::new(), crash: None, person: Person::SaysDone });
+    let replayed = replay::replay(&bundle);
+    assert_eq!((replayed.findings, replayed.skipped), (Vec::new(), 0));
+    assert_eq!(replayed.decisions, 602, "the plan, three events of each step, and the seal");
+    let last = bundle.entries.iter().rposition(|entry| entry.event.body.kind() == "step.intended").unwrap();
+    let findings = found(&bundle, last, &|event, payload| {
+        recommit(event, payload, "params", &|params| params["n"] = json!(1));
+    });
+    let places: Vec<(Code, Option<u64>)> = findings.iter().map(|finding| (finding.code, finding.seq)).collect();
+    assert_eq!(places, [(Code::ReplayInput, Some(last as u64))]);
+}
+
+#[test]
 fn replay_names_an_input_that_does_not_follow_from_the_outputs() {
     let bundle = eventful();
     let seq = bundle.entries.iter().position(|entry| matches!(&entry.event.body, runproof_proof::event::Body::StepIntended(body) if body.step_id == "pay")).unwrap();
