@@ -175,7 +175,7 @@ fn killing_the_worker_again_and_again_loses_nothing_and_repeats_nothing_unsafe()
         value["run_id"].as_str().unwrap().to_owned()
     };
     // In turn, so that kills meet both.
-    let is_graph = |place: usize| place % (RUNS / GRAPHS + 1) == 0;
+    let is_graph = |place: usize| place.is_multiple_of(RUNS / GRAPHS + 1);
     let plans =
         (0..RUNS + GRAPHS).map(|place| if is_graph(place) { graph(receiver.address) } else { line(receiver.address) });
     let runs: Vec<String> = plans.map(queue).collect();
