@@ -75,6 +75,15 @@ fn case(shape: Shape, crashes: usize) -> impl Strategy<Value = Case> {
     })
 }
 
+/// Proof bundles of random plans that went through random crashes.
+pub(crate) fn bundles() -> impl Strategy<Value = Bundle> {
+    case(Shape::Graph, 3).prop_map(|case| {
+        let mut life = Life::new(&case, InMemory::begin);
+        life.tell();
+        bundle(life.subject.store().as_ref(), TENANT, "r_1")
+    })
+}
+
 /// One run of a random plan through any number of processes.
 struct Life<'a> {
     case: &'a Case,

@@ -1,6 +1,8 @@
 //! Replay over recorded runs: whatever an honest engine records comes out the same again, and no decision can be changed
 //! without its place being named, even by somebody who makes all hashes and the seal agree afterwards.
 
+mod graph;
+
 use std::sync::Arc;
 
 use proptest::prelude::*;
@@ -24,6 +26,7 @@ use runproof_store::faults::{Fault, FaultPlan, Faulty};
 use serde_json::{Value, json};
 
 use crate::doubles::{Answer, Cancel, FakeClock, START, Scripted, Seeds, block_on, operator};
+use crate::model::bundles;
 use crate::support::*;
 
 /// A plan, what its skills answer, and what people and crashes do to the run.
@@ -242,11 +245,21 @@ fn found(bundle: &Bundle, seq: usize, edit: &dyn Fn(&mut Value, Option<&mut Payl
 /// Fields that the engine decides on, by kind.
 const DECIDED: &[(&str, &[&str])] = &[
     ("run.planned", &["/plan_digest", "/step_count"]),
+    ("step.expanded", &["/count", "/plan_index", "/step_id"]),
     (
         "step.intended",
-        &["/idempotency_key", "/plan_index", "/skill", "/step_id", "/gate/decision", "/gate/policy_set", "/attempt"],
+        &[
+            "/idempotency_key",
+            "/item",
+            "/plan_index",
+            "/skill",
+            "/step_id",
+            "/gate/decision",
+            "/gate/policy_set",
+            "/attempt",
+        ],
     ),
-    ("step.returned", &["/then", "/retry_at", "/attempt", "/step_id"]),
+    ("step.returned", &["/then", "/retry_at", "/attempt", "/item", "/step_id"]),
     (
         "step.settled",
         &[
@@ -255,6 +268,7 @@ const DECIDED: &[(&str, &[&str])] = &[
             "/code",
             "/cost_microcents",
             "/duration_us",
+            "/item",
             "/plan_index",
             "/skill",
             "/status",
@@ -286,6 +300,7 @@ fn other(field: &str, value: &Value) -> Value {
         "/status" if value == "succeeded" || value == "cancelled" => json!("failed"),
         "/status" if value == "failed" => json!("succeeded"),
         "/status" => flip(["success", "failure"]),
+        "/item" => json!("999"),
         "/reason" => flip(["plan_completed", "step_failed"]),
         "/gate/decision" => flip(["allow", "warn"]),
         "/plan_digest" => json!("ab".repeat(32)),
@@ -313,27 +328,74 @@ proptest! {
     #[test]
     fn no_decision_is_changed_unnoticed(tale in tale(), picks in prop::collection::vec(any::<prop::sample::Index>(), 6)) {
         let (_, bundle) = live(&tale);
-        let mut places = Vec::new();
-        for (seq, entry) in bundle.entries.iter().enumerate() {
-            let fields = DECIDED.iter().filter(|(kind, _)| *kind == entry.event.body.kind()).flat_map(|(_, fields)| *fields);
-            let body = serde_json::to_value(&entry.event.body).unwrap();
-            places.extend(fields.filter(|field| body.pointer(field).is_some()).map(|field| (seq, *field)));
-        }
-        for pick in picks {
-            let (seq, field) = places[pick.index(places.len())];
-            let findings = found(&bundle, seq, &|event, _| {
-                let value = event["body"].pointer_mut(field).unwrap();
-                *value = other(field, value);
-                if field == "/then" {
-                    // `retry_at` is there exactly when another attempt follows.
-                    let body = event["body"].as_object_mut().unwrap();
-                    if body["then"] == "retry" { body.insert("retry_at".to_owned(), json!(START)); } else { body.remove("retry_at"); }
-                }
-            });
-            let there = findings.iter().any(|finding| finding.seq == Some(seq as u64));
-            prop_assert!(there, "{field} of event {seq}: {findings:#?}");
-        }
+        each_decision_that_is_changed_is_named(&bundle, &picks)?;
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 80, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_decision_of_a_random_plan_is_changed_unnoticed(bundle in bundles(), picks in prop::collection::vec(any::<prop::sample::Index>(), 12)) {
+        each_decision_that_is_changed_is_named(&bundle, &picks)?;
+    }
+
+    #[test]
+    fn values_that_are_withheld_make_nothing_wrong(bundle in bundles(), picks in prop::collection::vec(any::<prop::sample::Index>(), 1..6)) {
+        let values = values(&bundle);
+        let hidden: Vec<(usize, &str)> = picks.iter().map(|pick| values[pick.index(values.len())]).collect();
+        let replayed = replay::replay(&withheld(&bundle, &hidden));
+        prop_assert!(replayed.findings.is_empty(), "without {hidden:?}: {replayed:#?}");
+    }
+}
+
+/// Changes one decided field after the other, and expects that replay names the event.
+fn each_decision_that_is_changed_is_named(bundle: &Bundle, picks: &[prop::sample::Index]) -> Result<(), TestCaseError> {
+    let mut places = Vec::new();
+    for (seq, entry) in bundle.entries.iter().enumerate() {
+        let fields =
+            DECIDED.iter().filter(|(kind, _)| *kind == entry.event.body.kind()).flat_map(|(_, fields)| *fields);
+        let body = serde_json::to_value(&entry.event.body).unwrap();
+        places.extend(fields.filter(|field| body.pointer(field).is_some()).map(|field| (seq, *field)));
+    }
+    for pick in picks {
+        let (seq, field) = places[pick.index(places.len())];
+        let findings = found(bundle, seq, &|event, _| {
+            let value = event["body"].pointer_mut(field).unwrap();
+            *value = other(field, value);
+            if field == "/then" {
+                // `retry_at` is there exactly when another attempt follows.
+                let body = event["body"].as_object_mut().unwrap();
+                if body["then"] == "retry" {
+                    body.insert("retry_at".to_owned(), json!(START));
+                } else {
+                    body.remove("retry_at");
+                }
+            }
+        });
+        let there = findings.iter().any(|finding| finding.seq == Some(seq as u64));
+        prop_assert!(there, "{field} of event {seq}: {findings:#?}");
+    }
+    Ok(())
+}
+
+/// Every committed value of a bundle, by event and field.
+fn values(bundle: &Bundle) -> Vec<(usize, &'static str)> {
+    let of = |(seq, entry): (usize, &Entry)| {
+        let fields: Vec<_> = entry.event.commitments().into_iter().map(|(field, _)| (seq, field)).collect();
+        fields
+    };
+    bundle.entries.iter().enumerate().flat_map(of).collect()
+}
+
+/// The bundle without these values.
+fn withheld(bundle: &Bundle, hidden: &[(usize, &str)]) -> Bundle {
+    let mut out = bundle.clone();
+    for (seq, field) in hidden {
+        let payload = &mut out.entries[*seq].payload;
+        *payload = Some(payload.as_ref().unwrap().without(field, None).unwrap());
+    }
+    Bundle::parse(&out.encode().unwrap()).unwrap()
 }
 
 /// A run with a retry, a resolution, a failed step that is passed over, and inputs that come from outputs.

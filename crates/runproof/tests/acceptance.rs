@@ -410,6 +410,57 @@ fn the_proof_of_a_completed_run_counts_what_the_tables_count() {
 }
 
 #[test]
+fn the_proof_of_a_run_with_steps_side_by_side_counts_what_the_tables_count() {
+    let home = Home::initialised();
+    let (code, run) = home.run_graph(&[]);
+    assert_eq!((code, &run["status"]), (0, &json!("succeeded")), "{run:#}");
+    let (id, trace) = ids(&run);
+    let (code, proof) = home.proof(&run);
+    assert_eq!((code, &proof["verification_status"], &proof["verdict"]), (0, &json!("VERIFIED"), &json!("VERIFIED")));
+    let of_trace =
+        |columns: &str| home.sql(&format!("SELECT {columns} FROM aos_trace_steps WHERE trace_id = '{trace}'"));
+    let mut rows = of_trace("step_id, item, status, outcome_category, outcome_code, retry_count");
+    rows.sort();
+    // Every call has a row of its own, then the list as a whole; what was skipped has one too.
+    let expected = [
+        ["count", "", "success", "execution", "", "0"],
+        ["each", "", "success", "execution", "", "0"],
+        ["each", "0", "success", "execution", "", "0"],
+        ["each", "1", "failure", "validation", "json.path_not_found", "0"],
+        ["each", "1.fallback", "success", "execution", "", "0"],
+        ["get", "", "success", "execution", "", "0"],
+        ["join", "", "success", "execution", "", "0"],
+        ["never", "", "skipped", "skipped", "when.false", "0"],
+        ["set", "", "success", "execution", "", "0"],
+        ["some", "", "failure", "client", "foreach.items_failed", "0"],
+        ["some", "0", "success", "execution", "", "0"],
+        ["some", "1", "failure", "client", "fail_trigger.step_failure", "0"],
+    ];
+    assert_eq!(rows, expected);
+    for field in ["chain_length", "step_count"] {
+        assert_eq!(proof[field], json!(expected.len()), "{field}: {proof:#}");
+    }
+    assert_eq!(run["steps"].as_array().unwrap().len(), expected.len());
+    assert_eq!(of_trace("min(step_index), max(step_index), count(DISTINCT step_index)"), [["0", "11", "12"]]);
+    assert_eq!(of_trace("count(DISTINCT idempotency_key)"), [["9"]], "one for each call that was made");
+    let seal =
+        home.sql(&format!("SELECT run_root, step_count, event_count, attempts FROM run_seals WHERE run_id = '{id}'"));
+    assert_eq!((text(&proof["root_hash"]), &seal[0][1]), (seal[0][0].clone(), &"12".to_owned()));
+    assert_eq!(proof["event_count"], json!(seal[0][2].parse::<u64>().unwrap() + 1), "the seal itself is an event");
+    let traces = home.sql(&format!("SELECT status, completed_at IS NOT NULL FROM aos_traces WHERE run_id = '{id}'"));
+    assert_eq!((traces, &proof["trace_count"]), (vec![vec!["completed".to_owned(), "1".to_owned()]], &json!(1)));
+    let events = proof["events"].as_array().unwrap();
+    let count = |kind: &str| events.iter().filter(|event| event["kind"] == kind).count();
+    assert_eq!((count("step.expanded"), count("step.intended"), count("step.settled")), (2, 9, 12));
+    assert_eq!(
+        (&proof["findings"], &proof["failure_reason"], &proof["trust"]),
+        (&json!([]), &Value::Null, &json!("local"))
+    );
+    assert_eq!(run["proof"]["root_hash"], proof["root_hash"], "`run` and `proof` say the same");
+    assert_eq!(home.ok(&["get-run", &id])["steps"], run["steps"]);
+}
+
+#[test]
 fn what_has_no_steps_yet_is_unsupported_and_what_is_not_over_is_open() {
     let home = Home::initialised();
     let (_, queued) = home.run_goal(GOAL, &["--no-wait"]);

@@ -11,8 +11,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+/// Runs of steps in a line.
 const RUNS: usize = 12;
-const KILLS: u32 = 20;
+/// Runs with steps side by side.
+const GRAPHS: usize = 6;
+const KILLS: u32 = 24;
 /// How long the receiver takes to answer: the window in which a kill leaves an effect without a record.
 const ANSWER_AFTER: Duration = Duration::from_millis(20);
 
@@ -93,13 +96,16 @@ fn run(home: &Path, arguments: &[&str]) -> (Option<i32>, Value) {
     (status.code(), value)
 }
 
-fn plan(address: std::net::SocketAddr) -> Value {
-    let call = |id: &str, method: &str, extra: Value| {
-        let mut with = json!({ "url": format!("http://{address}/{id}"), "method": method });
-        with.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
-        let retry = json!({ "max_attempts": 20, "initial_delay_ms": 1, "max_delay_ms": 5 });
-        json!({ "id": id, "skill": "http_call", "with": with, "retry": retry })
-    };
+/// A step that calls the receiver at the path of its id.
+fn call(address: std::net::SocketAddr, id: &str, method: &str, extra: Value) -> Value {
+    let mut with = json!({ "url": format!("http://{address}/{id}"), "method": method });
+    with.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+    let retry = json!({ "max_attempts": 20, "initial_delay_ms": 1, "max_delay_ms": 5 });
+    json!({ "id": id, "skill": "http_call", "with": with, "retry": retry })
+}
+
+fn line(address: std::net::SocketAddr) -> Value {
+    let call = |id: &str, method: &str, extra: Value| call(address, id, method, extra);
     json!({ "schema": "runproof.plan/v1", "steps": [
         call("read", "GET", json!({})),
         call("idempotent", "PUT", json!({ "text": "x" })),
@@ -109,6 +115,26 @@ fn plan(address: std::net::SocketAddr) -> Value {
         { "id": "pure", "skill": "json_transform", "with": { "payload": { "a": 1 }, "mapping": { "b": "a" } } },
         { "id": "count", "skill": "kv_store", "with": { "operation": "incr", "key": "counted" } },
         call("unsafe_again", "POST", json!({ "text": "x" })),
+    ]})
+}
+
+/// Unsafe, idempotent and transactional calls under way at once, a list of calls that must not be repeated, and a join.
+fn graph(address: std::net::SocketAddr) -> Value {
+    let call = |id: &str, method: &str, extra: Value, more: Value| {
+        let mut step = call(address, id, method, extra);
+        step.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        step
+    };
+    let probe = format!("http://{address}/probe");
+    json!({ "schema": "runproof.plan/v1", "max_parallel": 4, "steps": [
+        call("unsafe_side", "POST", json!({ "text": "x" }), json!({ "needs": [] })),
+        call("idempotent_side", "PUT", json!({ "text": "x" }), json!({ "needs": [] })),
+        { "id": "count", "needs": [], "skill": "kv_store", "with": { "operation": "incr", "key": "counted" } },
+        call("unsafe_each", "POST", json!({ "text": "{{ item }}" }),
+             json!({ "needs": ["count"], "foreach": { "items": ["a", "b", "c"], "concurrency": 2 }, "on_error": "continue" })),
+        call("probeable_side", "POST", json!({ "text": "x", "probe_url": probe }), json!({ "needs": ["unsafe_side"] })),
+        { "id": "count_again", "needs": ["idempotent_side", "unsafe_each", "probeable_side"],
+          "skill": "kv_store", "with": { "operation": "incr", "key": "counted" } },
     ]})
 }
 
@@ -137,59 +163,84 @@ fn killing_the_worker_again_and_again_loses_nothing_and_repeats_nothing_unsafe()
     let folder = tempfile::tempdir().unwrap();
     let home = folder.path();
     let receiver = receiver();
-    let plan_file = home.join("plan.json");
     run(home, &["init"]);
     run(home, &["create-tenant", "--id", "t"]);
     run(home, &["create-agent", "--name", "a", "--tenant-id", "t"]);
-    std::fs::write(&plan_file, plan(receiver.address).to_string()).unwrap();
-    let plan_file = plan_file.to_str().unwrap();
-    let queue = ["run", "--tenant-id", "t", "--agent-id", "a", "--plan", plan_file, "--no-wait"];
-    let runs: Vec<String> = (0..RUNS)
-        .map(|_| {
-            let (code, value) = run(home, &queue);
-            assert_eq!(code, Some(0));
-            value["run_id"].as_str().unwrap().to_owned()
-        })
-        .collect();
+    let queue = |plan: Value| {
+        let file = home.join("plan.json");
+        std::fs::write(&file, plan.to_string()).unwrap();
+        let plan = file.to_str().unwrap();
+        let (code, value) = run(home, &["run", "--tenant-id", "t", "--agent-id", "a", "--plan", plan, "--no-wait"]);
+        assert_eq!(code, Some(0), "{value}");
+        value["run_id"].as_str().unwrap().to_owned()
+    };
+    // In turn, so that kills meet both.
+    let is_graph = |place: usize| place.is_multiple_of(RUNS / GRAPHS + 1);
+    let plans =
+        (0..RUNS + GRAPHS).map(|place| if is_graph(place) { graph(receiver.address) } else { line(receiver.address) });
+    let runs: Vec<String> = plans.map(queue).collect();
+    let mut resolved = Vec::new();
     for round in 0..KILLS {
         kill_one(home, round, &receiver);
+        if round % 6 == 5 {
+            resolved.extend(resolve_what_waits(home, &runs, &receiver)); // what goes on then is killed as well
+        }
     }
-    let resolved = settle(home, &runs, &receiver);
-    assert!(resolved > 0, "no kill fell between an unsafe effect and its record: the test shows nothing");
-    audit(home, &runs, &receiver, resolved);
+    resolved.extend(settle(home, &runs, &receiver));
+    for plan in ["unsafe", "unsafe_side", "unsafe_each#"] {
+        let met = resolved.iter().any(|call| *call == plan || plan.ends_with('#') && call.starts_with(plan));
+        assert!(met, "no kill fell between `{plan}` and its record: the test shows too little: {resolved:?}");
+    }
+    audit(home, &runs, &receiver, resolved.len() as u64);
 }
 
-/// Drains; a person answers every unknown by looking at the receiver, until all runs are over. Answers how many.
-fn settle(home: &Path, runs: &[String], receiver: &Receiver) -> u64 {
-    let mut resolved = 0;
+/// Drains, and resolves what waits, until all runs are over. Answers the calls that were resolved.
+fn settle(home: &Path, runs: &[String], receiver: &Receiver) -> Vec<String> {
+    let mut resolved = Vec::new();
     loop {
         assert_eq!(run(home, &["worker", "--drain"]).0, Some(0));
-        let all = runs.iter().map(|id| run(home, &["get-run", id]).1);
-        let waiting: Vec<Value> = all.filter(|run| run["status"] == "waiting").collect();
-        if waiting.is_empty() {
+        let calls = resolve_what_waits(home, runs, receiver);
+        if calls.is_empty() {
             return resolved;
         }
-        for waiting_run in &waiting {
-            assert_eq!(waiting_run["wait_reason"], "resolution", "{waiting_run}");
-            let id = waiting_run["run_id"].as_str().unwrap();
-            let step = waiting_run["wait_ref"].as_str().unwrap();
-            let happened = receiver.effects.lock().unwrap().get(&key(home, id, step)).is_some_and(|count| *count > 0);
-            let word = if happened { "done" } else { "not-done" };
-            let (code, answer) = run(home, &["resolve", id, step, word, "--reason", "looked at the receiver"]);
-            assert_eq!(code, Some(0), "{answer}");
-            resolved += 1;
-        }
+        resolved.extend(calls);
     }
 }
 
-/// The idempotency key of a step, from the journal.
-fn key(home: &Path, run_id: &str, step: &str) -> String {
+/// A person answers every unknown by looking at the receiver. Answers the calls, as `STEP` or `STEP#ITEM`.
+fn resolve_what_waits(home: &Path, runs: &[String], receiver: &Receiver) -> Vec<String> {
+    let mut resolved = Vec::new();
+    for id in runs {
+        loop {
+            let shown = run(home, &["get-run", id]).1;
+            if shown["status"] != "waiting" {
+                break;
+            }
+            assert_eq!(shown["wait_reason"], "resolution", "{shown}");
+            let call = shown["wait_ref"].as_str().unwrap();
+            let happened = receiver.effects.lock().unwrap().get(&key(home, id, call)).is_some_and(|count| *count > 0);
+            let word = if happened { "done" } else { "not-done" };
+            let (code, answer) = run(home, &["resolve", id, call, word, "--reason", "looked at the receiver"]);
+            assert_eq!(code, Some(0), "{answer}");
+            resolved.push(call.to_owned());
+        }
+    }
+    resolved
+}
+
+/// The idempotency key of a call, from the journal.
+fn key(home: &Path, run_id: &str, call: &str) -> String {
     let database = rusqlite::Connection::open(home.join("runproof.db")).unwrap();
     let mut statement = database.prepare("SELECT events FROM transitions WHERE stream = ?1").unwrap();
     let rows = statement.query_map([format!("run/{run_id}")], |row| row.get::<_, String>(0)).unwrap();
     let lines: Vec<String> = rows.flat_map(|row| row.unwrap().lines().map(str::to_owned).collect::<Vec<_>>()).collect();
     let mut events = lines.iter().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    let intent = events.find(|event| event["kind"] == "step.intended" && event["body"]["step_id"] == step).unwrap();
+    let (step, item) = call.split_once('#').map_or((call, None), |(step, item)| (step, Some(item)));
+    let is_it = |event: &Value| {
+        let body = &event["body"];
+        event["kind"] == "step.intended" && body["step_id"] == step && body.get("item").and_then(Value::as_str) == item
+    };
+    let intent = events.find(is_it).unwrap();
     intent["body"]["idempotency_key"].as_str().unwrap().to_owned()
 }
 
@@ -200,7 +251,8 @@ fn audit(home: &Path, runs: &[String], receiver: &Receiver, resolved: u64) {
         assert!(matches!(value["status"].as_str(), Some("succeeded" | "failed")), "every run has ended: {value}");
         for step in value["steps"].as_array().unwrap() {
             check_step(home, receiver, id, step);
-            counted += i64::from(step["step_id"] == "count" && step["status"] == "success");
+            let counts = step["step_id"].as_str().unwrap().starts_with("count");
+            counted += i64::from(counts && step["status"] == "success");
         }
         let (code, proof) = run(home, &["proof", id, "--tenant-id", "t"]);
         assert_eq!((code, proof["verdict"].as_str()), (Some(0), Some("VERIFIED")), "{proof:#}");
@@ -222,14 +274,17 @@ fn stored_count(home: &Path) -> i64 {
 
 fn check_step(home: &Path, receiver: &Receiver, run_id: &str, step: &Value) {
     let (id, status) = (step["step_id"].as_str().unwrap(), step["status"].as_str().unwrap());
-    if matches!(id, "read" | "pure" | "count") {
+    let item = step["item"].as_str();
+    let whole_list = id == "unsafe_each" && item.is_none();
+    if matches!(id, "read" | "pure") || id.starts_with("count") || whole_list {
         return;
     }
-    let count = receiver.effects.lock().unwrap().get(&key(home, run_id, id)).copied().unwrap_or(0);
+    let call = item.map_or_else(|| id.to_owned(), |item| format!("{id}#{item}"));
+    let count = receiver.effects.lock().unwrap().get(&key(home, run_id, &call)).copied().unwrap_or(0);
     if status == "success" {
-        assert!(count >= 1, "{id} of {run_id} is a success that never happened");
+        assert!(count >= 1, "{call} of {run_id} is a success that never happened");
     }
-    if id.starts_with("unsafe") || id == "probeable" {
-        assert!(count <= 1, "{id} of {run_id} happened {count} times");
+    if id.starts_with("unsafe") || id.starts_with("probeable") {
+        assert!(count <= 1, "{call} of {run_id} happened {count} times");
     }
 }

@@ -61,17 +61,22 @@ fn values_outlive_a_run_and_every_run_is_proved() {
 fn what_is_stored_is_no_evidence_and_changing_it_changes_no_verdict() {
     let home = Home::initialised();
     let (_, run) = home.run_plan(steps(), &[]);
+    let (code, graph) = home.run_graph(&[]);
+    assert_eq!((code, output(&home, &graph, "join")["word"].as_str()), (0, Some("lamp")));
     for change in [
         "UPDATE kv SET value = '999', version = 0, expires_at = 1",
         "UPDATE kv SET tenant_id = 'other', key = key || '!'",
         "DELETE FROM kv",
     ] {
         home.sql(change);
-        verified(&home, &run);
-        assert_eq!(home.proof(&run).1["findings"], json!([]), "{change}");
+        for run in [&run, &graph] {
+            verified(&home, run);
+            assert_eq!(home.proof(run).1["findings"], json!([]), "{change}");
+        }
     }
     // What was read is on record all the same, and the next run works on what it finds.
     assert_eq!(output(&home, &run, "get")["value"], json!({ "page": 7 }));
+    assert_eq!(output(&home, &graph, "count"), json!({ "value": 1 }));
     let (code, next) = home.run_plan(steps(), &[]);
     assert_eq!((code, output(&home, &next, "decr")), (0, json!({ "value": 4 })));
     verified(&home, &next);

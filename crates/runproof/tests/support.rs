@@ -141,6 +141,13 @@ impl Home {
         self.run_json(&[&arguments[..], more].concat())
     }
 
+    /// Runs [`graph_plan`] and returns exit code and object.
+    pub(crate) fn run_graph(&self, more: &[&str]) -> (i32, Value) {
+        let plan = self.file("graph.json", &graph_plan().to_string());
+        let arguments = ["run", "--tenant-id", TENANT, "--agent-id", AGENT, "--plan", &plan, "--input", "word=lamp"];
+        self.run_json(&[&arguments[..], more].concat())
+    }
+
     pub(crate) fn run_goal(&self, goal: &str, more: &[&str]) -> (i32, Value) {
         let arguments = ["run", "--tenant-id", TENANT, "--agent-id", AGENT, "--goal", goal];
         self.run_json(&[&arguments[..], more].concat())
@@ -210,6 +217,35 @@ pub(crate) fn sample_steps() -> Value {
         { "id": "sum", "skill": "json_transform",
           "with": { "payload": { "n": "{{ steps.flaky.output.attempt }}", "x": "{{ steps.main.output }}" }, "mapping": { "n": "n", "x": "x.x" } } },
     ])
+}
+
+/// Steps side by side: inputs, a list with a fallback for one element, a list of which one element fails, a step that is
+/// skipped, values stored for later runs, and a join. Nothing outside the process is touched.
+pub(crate) fn graph_plan() -> Value {
+    let kv =
+        |id: &str, needs: Value, with: Value| json!({ "id": id, "skill": "kv_store", "needs": needs, "with": with });
+    let pick = |path: &str| json!({ "payload": "{{ item }}", "mapping": { "n": path } });
+    json!({
+        "schema": "runproof.plan/v1",
+        "name": "side by side",
+        "max_parallel": 3,
+        "inputs": { "list": { "type": "list", "default": [{ "n": 1 }, { "m": 2 }] }, "word": { "type": "text" } },
+        "steps": [
+            kv("set", json!([]), json!({ "operation": "set", "key": "word", "value": "{{ inputs.word }}" })),
+            kv("count", json!([]), json!({ "operation": "incr", "key": "runs" })),
+            { "id": "never", "needs": ["count"], "when": "steps.count.output.value < 0", "skill": "no_such_skill" },
+            { "id": "each", "needs": [], "foreach": { "items": "{{ inputs.list }}", "concurrency": 2 },
+              "skill": "json_transform", "with": pick("n"),
+              "on_error": "fallback", "fallback": { "skill": "json_transform", "with": pick("m") } },
+            { "id": "some", "needs": [], "foreach": [0, 1], "on_error": "continue", "skill": "__fail_trigger__",
+              "with": { "error_code": "STEP_FAILURE", "effect": "read", "fail_attempts": "{{ item }}" } },
+            kv("get", json!(["set"]), json!({ "operation": "get", "key": "word" })),
+            { "id": "join", "needs": ["never", "each", "some", "get"], "skill": "json_transform",
+              "with": { "payload": { "numbers": "{{ steps.each.output.map(x, x.n) }}", "word": "{{ steps.get.output.value }}",
+                                     "never": "{{ steps.never.status }}", "some": "{{ steps.some.status }}" },
+                        "mapping": { "numbers": "numbers", "word": "word", "never": "never", "some": "some" } } },
+        ],
+    })
 }
 
 /// Runs a program to its end.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::Home;
+use crate::support::{Home, TENANT, text};
 
 fn python() -> Command {
     let mut command = Command::new(std::env::var("RUNPROOF_PYTHON").unwrap_or_else(|_| "python3".to_owned()));
@@ -34,6 +34,20 @@ fn the_second_verifier_agrees_on_every_vector() {
 fn the_second_verifier_agrees_on_a_real_bundle_and_on_its_mutations() {
     let home = Home::initialised();
     let (bundle, key) = home.sealed_bundle();
-    let binary = env!("CARGO_BIN_EXE_runproof");
-    check(python().arg(script("compare.py")).args([bundle.to_str().unwrap(), &key, binary, "150"]));
+    compare(bundle.to_str().unwrap(), &key, "150");
+}
+
+#[test]
+fn the_second_verifier_agrees_on_a_run_with_steps_side_by_side_and_on_its_mutations() {
+    let home = Home::initialised();
+    let (code, run) = home.run_graph(&[]);
+    assert_eq!(code, 0, "{run:#}");
+    let bundle = home.path("graph.runproof");
+    home.ok(&["proof", &text(&run["run_id"]), "--tenant-id", TENANT, "--bundle", &bundle]);
+    compare(&bundle, &home.vkey(), "150");
+}
+
+/// Compares the two on a bundle and so many mutations of it.
+fn compare(bundle: &str, key: &str, mutations: &str) {
+    check(python().arg(script("compare.py")).args([bundle, key, env!("CARGO_BIN_EXE_runproof"), mutations]));
 }

@@ -49,6 +49,8 @@ fn build() -> Scene {
     let (code, open) = home.run_plan(held, &[]);
     assert_eq!(code, 5, "{open:#}");
     let older = snapshot(&home);
+    let (code, graph) = home.run_graph(&[]);
+    assert_eq!(code, 0, "{graph:#}");
     crowd(&home, CROWD);
     home.run_goal("nobody has begun this", &["--no-wait"]);
     let (database, trust) = (snapshot(&home), home.home().trust().unwrap());

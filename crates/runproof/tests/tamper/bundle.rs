@@ -19,21 +19,32 @@ struct Exported {
 /// One exported run for all tests, with a consistency proof in it.
 fn exported() -> &'static Exported {
     static EXPORTED: OnceLock<Exported> = OnceLock::new();
-    EXPORTED.get_or_init(|| {
-        let home = Home::initialised();
-        let (_, run) = home.run_plan(sample_steps(), &[]);
-        let path = home.path("run.runproof");
-        home.ok(&["proof", &text(&run["run_id"]), "--tenant-id", TENANT, "--bundle", &path, "--since", "2"]);
-        Exported { bundle: std::fs::read(path).unwrap(), key: home.vkey() }
-    })
+    EXPORTED.get_or_init(|| export(|home| home.run_plan(sample_steps(), &[])))
 }
 
-fn trust() -> Trust {
-    Trust::in_key("--key", NoteVerifier::parse(&exported().key).unwrap())
+/// The same of a run with steps side by side.
+fn graph() -> &'static Exported {
+    static GRAPH: OnceLock<Exported> = OnceLock::new();
+    GRAPH.get_or_init(|| export(|home| home.run_graph(&[])))
 }
 
-fn word(bytes: &[u8]) -> &'static str {
-    judge(bytes, &trust()).verdict().word()
+fn export(run: impl Fn(&Home) -> (i32, Value)) -> Exported {
+    let home = Home::initialised();
+    let (code, run) = run(&home);
+    assert_eq!(code, 0, "{run:#}");
+    let path = home.path("run.runproof");
+    home.ok(&["proof", &text(&run["run_id"]), "--tenant-id", TENANT, "--bundle", &path, "--since", "2"]);
+    Exported { bundle: std::fs::read(path).unwrap(), key: home.vkey() }
+}
+
+impl Exported {
+    fn trust(&self) -> Trust {
+        Trust::in_key("--key", NoteVerifier::parse(&self.key).unwrap())
+    }
+
+    fn word(&self, bytes: &[u8]) -> &'static str {
+        judge(bytes, &self.trust()).verdict().word()
+    }
 }
 
 /// Files to verify with the program.
@@ -72,18 +83,17 @@ fn an_honest_bundle_is_verified_with_nothing_but_the_file_and_the_key() {
     assert_eq!(by_environment.verify(bundle, &[]).0, 0);
 }
 
-#[test]
-fn one_flipped_bit_anywhere_is_never_verified_and_never_a_panic() {
-    let bundle = &exported().bundle;
-    let trust = trust();
+/// Flips one bit of every n-th byte, by two threads, and fails when that is accepted.
+fn flip(exported: &Exported, nth: usize) {
+    let (bundle, trust) = (&exported.bundle, &exported.trust());
     let threads = 2;
     let judge_every = |first: usize| {
         let mut bytes = bundle.clone();
         let mut accepted = Vec::new();
-        for at in (first..bytes.len()).step_by(threads) {
+        for at in (first * nth..bytes.len()).step_by(threads * nth) {
             let bit = 1 << (at % 8);
             bytes[at] ^= bit;
-            if judge(&bytes, &trust).verdict().exit_code() == 0 {
+            if judge(&bytes, trust).verdict().exit_code() == 0 {
                 accepted.push(at);
             }
             bytes[at] ^= bit;
@@ -97,6 +107,16 @@ fn one_flipped_bit_anywhere_is_never_verified_and_never_a_panic() {
     });
     assert!(accepted.is_empty(), "bytes that are not bound: {accepted:?} of {}", bundle.len());
     assert!(bundle.len() > 5000);
+}
+
+#[test]
+fn one_flipped_bit_anywhere_is_never_verified_and_never_a_panic() {
+    flip(exported(), 1);
+}
+
+#[test]
+fn one_flipped_bit_of_a_run_with_steps_side_by_side_is_never_verified_and_never_a_panic() {
+    flip(graph(), 11);
 }
 
 #[test]
@@ -116,33 +136,38 @@ fn a_flipped_byte_is_never_verified_by_the_program() {
 
 #[test]
 fn a_deleted_or_doubled_byte_and_a_cut_are_never_verified() {
-    let bundle = &exported().bundle;
-    for at in (0..bundle.len()).step_by(7) {
-        let shorter: Vec<u8> = [&bundle[..at], &bundle[at + 1..]].concat();
-        let longer: Vec<u8> = [&bundle[..=at], &bundle[at..]].concat();
-        assert_ne!(word(&shorter), "VERIFIED", "without byte {at}");
-        assert_ne!(word(&longer), "VERIFIED", "with byte {at} twice");
-        assert_ne!(word(&bundle[..at]), "VERIFIED", "cut at {at}");
-    }
-    for end in ["\n", " ", "\0", "{}\n"] {
-        assert_eq!(word(&[bundle, end.as_bytes()].concat()), "MALFORMED", "{end:?} at the end");
+    for (exported, step) in [(exported(), 7), (graph(), 97)] {
+        let bundle = &exported.bundle;
+        for at in (0..bundle.len()).step_by(step) {
+            let shorter: Vec<u8> = [&bundle[..at], &bundle[at + 1..]].concat();
+            let longer: Vec<u8> = [&bundle[..=at], &bundle[at..]].concat();
+            assert_ne!(exported.word(&shorter), "VERIFIED", "without byte {at}");
+            assert_ne!(exported.word(&longer), "VERIFIED", "with byte {at} twice");
+            assert_ne!(exported.word(&bundle[..at]), "VERIFIED", "cut at {at}");
+        }
+        for end in ["\n", " ", "\0", "{}\n"] {
+            assert_eq!(exported.word(&[bundle, end.as_bytes()].concat()), "MALFORMED", "{end:?} at the end");
+        }
     }
 }
 
 #[test]
 fn lines_removed_doubled_or_swapped_are_never_verified() {
-    let bundle = String::from_utf8(exported().bundle.clone()).unwrap();
-    let lines: Vec<&str> = bundle.split_inclusive('\n').collect();
-    for at in 0..lines.len() {
-        let without: String = lines[..at].iter().chain(&lines[at + 1..]).copied().collect();
-        let twice: String = lines[..=at].iter().chain(&lines[at..]).copied().collect();
-        assert_ne!(word(without.as_bytes()), "VERIFIED", "without line {at}");
-        assert_ne!(word(twice.as_bytes()), "VERIFIED", "with line {at} twice");
-        for other in at + 1..lines.len() {
-            if lines[at] != lines[other] {
-                let mut swapped = lines.clone();
-                swapped.swap(at, other);
-                assert_ne!(word(swapped.concat().as_bytes()), "VERIFIED", "lines {at} and {other} swapped");
+    for exported in [exported(), graph()] {
+        let bundle = String::from_utf8(exported.bundle.clone()).unwrap();
+        let lines: Vec<&str> = bundle.split_inclusive('\n').collect();
+        for at in 0..lines.len() {
+            let without: String = lines[..at].iter().chain(&lines[at + 1..]).copied().collect();
+            let twice: String = lines[..=at].iter().chain(&lines[at..]).copied().collect();
+            assert_ne!(exported.word(without.as_bytes()), "VERIFIED", "without line {at}");
+            assert_ne!(exported.word(twice.as_bytes()), "VERIFIED", "with line {at} twice");
+            for other in at + 1..lines.len() {
+                if lines[at] != lines[other] {
+                    let mut swapped = lines.clone();
+                    swapped.swap(at, other);
+                    let word = exported.word(swapped.concat().as_bytes());
+                    assert_ne!(word, "VERIFIED", "lines {at} and {other} swapped");
+                }
             }
         }
     }
@@ -166,7 +191,8 @@ fn objects(line: &str) -> Vec<(usize, bool)> {
 
 #[test]
 fn an_unknown_field_anywhere_is_malformed() {
-    let bundle = String::from_utf8(exported().bundle.clone()).unwrap();
+    let trust = graph().trust();
+    let bundle = String::from_utf8(graph().bundle.clone()).unwrap();
     let lines: Vec<&str> = bundle.split_inclusive('\n').collect();
     let mut cases = 0;
     for (number, line) in lines.iter().enumerate().filter(|(_, line)| line.starts_with('{')) {
@@ -181,7 +207,7 @@ fn an_unknown_field_anywhere_is_malformed() {
             let changed = format!("{}{member}{}", &line[..at], &line[at..]);
             let mut all = lines.clone();
             all[number] = &changed;
-            let report = judge(all.concat().as_bytes(), &trust());
+            let report = judge(all.concat().as_bytes(), &trust);
             let verdict = report.verdict().word();
             // Values of the world have fields of their own; there, a new one is a changed value.
             let expected: &[&str] = if payload && index > 0 { &["MALFORMED", "TAMPERED"] } else { &["MALFORMED"] };
@@ -224,7 +250,7 @@ fn a_bundle_without_events_is_never_verified() {
     unanchored["anchored"] = json!(false);
     unanchored.as_object_mut().unwrap().remove("since");
     for bytes in [format!("{format}\n{header}\nc2sp.org{rest}"), format!("{format}\n{unanchored}\n")] {
-        let code = judge(bytes.as_bytes(), &trust()).verdict().exit_code();
+        let code = judge(bytes.as_bytes(), &exported().trust()).verdict().exit_code();
         assert_ne!(code, 0, "{bytes}");
     }
 }
@@ -329,7 +355,7 @@ fn every_spelling_of_a_bundle_but_one_is_refused() {
     ];
     for (what, bytes) in spelled {
         assert_ne!(bytes, bundle, "{what}: the case does nothing");
-        assert_eq!(word(bytes.as_bytes()), "MALFORMED", "{what}");
+        assert_eq!(exported().word(bytes.as_bytes()), "MALFORMED", "{what}");
     }
 }
 
@@ -347,7 +373,7 @@ fn a_report_of_a_real_run_has_a_row_for_every_event_and_every_check() {
     let (desk, Exported { bundle, key }) = (Desk::new(), exported());
     let path = desk.write(bundle);
     let page = desk.home.run(&["verify", path.to_str().unwrap(), "--key", key, "--events", "--explain"]).stdout;
-    let report: Report = judge(bundle, &trust());
+    let report: Report = judge(bundle, &exported().trust());
     for event in &report.events {
         assert!(page.contains(event.kind), "{}: {page}", event.kind);
     }

@@ -75,6 +75,9 @@ fn build() -> Scene {
     keep("cancelled", &queued);
     keep("resolved", &resolved(&home));
     keep("erased", &erased(&home));
+    let (code, graph) = home.run_graph(&[]);
+    assert_eq!(code, 0, "{graph:#}");
+    keep("graph", &graph);
     let plan = home.plan(sample_steps());
     let other = ["run", "--tenant-id", OTHER, "--agent-id", AGENT, "--plan", &plan, "--synthetic", "drill"];
     keep("other", &home.ok(&other));

@@ -147,7 +147,7 @@ fn swap(connection: &Connection, first: &RowKey, second: &RowKey, column: &str) 
 #[test]
 fn rows_in_another_order_are_found_and_named() {
     let mut cases = Cases::new();
-    for name in ["mixed", "other", "resolved", "cancelled"] {
+    for name in ["mixed", "other", "resolved", "cancelled", "graph"] {
         let all = rows_of(&scene().copy().open(), scene().ids(name));
         for (table, columns) in [
             ("aos_trace_steps", &["step_index", "skill_name", "duration_us", "step_id"][..]),
@@ -168,7 +168,9 @@ fn rows_in_another_order_are_found_and_named() {
 #[test]
 fn rows_swapped_between_runs_and_tenants_are_found_in_both() {
     let mut cases = Cases::new();
-    for (first, second) in [("mixed", "failed"), ("failed", "cancelled"), ("mixed", "other"), ("resolved", "erased")] {
+    let pairs =
+        [("mixed", "failed"), ("failed", "cancelled"), ("mixed", "other"), ("resolved", "erased"), ("graph", "mixed")];
+    for (first, second) in pairs {
         let (one, two) = (scene().ids(first), scene().ids(second));
         let pairs: &[(&str, &[&str])] = &[
             ("runs", &["id", "goal", "run_no", "plan_json", "agent_id", "trace_id", "tenant_id", "created_at"]),
@@ -194,7 +196,7 @@ fn rows_swapped_between_runs_and_tenants_are_found_in_both() {
 
 #[test]
 fn everything_of_two_runs_swapped_is_found_in_both() {
-    for (first, second) in [("mixed", "failed"), ("mixed", "other")] {
+    for (first, second) in [("mixed", "failed"), ("mixed", "other"), ("graph", "mixed")] {
         let ((tenant, one), (other, two)) = (scene().ids(first), scene().ids(second));
         let mut sql = String::new();
         for (table, column, prefix) in [
@@ -271,7 +273,7 @@ fn align_rows(connection: &Connection, (tenant, run_id): (&str, &str), log: &str
 fn a_cut_tail_is_found_and_named_and_is_not_verified_even_when_the_rows_are_made_to_fit() {
     let copy = scene().copy();
     let log: String = copy.open().query_row("SELECT origin FROM ledger", [], |row| row.get(0)).unwrap();
-    for name in ["mixed", "failed", "resolved", "other"] {
+    for name in ["mixed", "failed", "resolved", "other", "graph"] {
         let ids = scene().ids(name);
         let stream = format!("run/{}", ids.1);
         let count: i64 = copy
