@@ -21,14 +21,6 @@ pub(super) fn warnings(plan: &Plan, value: &Value) -> Vec<PlanFinding> {
             Some(_) | None => (one.reference.root, None),
         }));
     }
-    for (position, step) in plan.steps.iter().enumerate() {
-        if let Some(key) = step.output_key.as_ref().filter(|key| !used.contains(&(Root::Output((*key).clone()), None)))
-        {
-            let message = format!("nothing refers to outputs.{key}");
-            let path = format!("$.steps[{position}].output_key");
-            out.push(PlanFinding::warning("plan.unused", path, message, "remove it, or check the spelling elsewhere"));
-        }
-    }
     let all_inputs = used.contains(&(Root::Inputs, None));
     for name in plan.inputs.keys() {
         if !all_inputs && !used.contains(&(Root::Inputs, Some(name.clone()))) {
