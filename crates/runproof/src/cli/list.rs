@@ -87,7 +87,7 @@ pub(super) struct GetRun {
     /// Only if it belongs to this tenant
     #[arg(long)]
     tenant_id: Option<String>,
-    /// Print the output of this step, named by its id or output_key; without STEP those of all steps by id
+    /// Print the output of this step, named by its id or `output_key`; without STEP those of all steps by id
     #[arg(long, value_name = "STEP")]
     output: Option<Option<String>>,
 }
