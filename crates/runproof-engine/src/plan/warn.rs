@@ -14,9 +14,9 @@ pub(super) fn warnings(plan: &Plan, value: &Value) -> Vec<PlanFinding> {
     let mut out = Vec::new();
     let mut used = BTreeSet::new();
     for (position, step) in plan.steps.iter().enumerate() {
-        let (uses, _) = uses::of(step, &value["steps"][position], &format!("$.steps[{position}]"));
-        maybe_absent(&mut out, plan, &uses);
-        used.extend(uses.into_iter().map(|one| match uses::input_name(&one.reference) {
+        let uses = uses::of(step, &value["steps"][position], &format!("$.steps[{position}]"));
+        maybe_absent(&mut out, plan, &uses.all);
+        used.extend(uses.all.into_iter().map(|one| match uses::input_name(&one.reference) {
             Some(name) if one.reference.root == Root::Inputs => (Root::Inputs, Some(name.to_owned())),
             Some(_) | None => (one.reference.root, None),
         }));
