@@ -161,3 +161,14 @@ fn a_held_call_says_what_to_ask_and_how_to_answer() {
     let steps = home.ok(&["get-run", &id])["steps"].clone();
     assert_eq!((&steps[0]["status"], &steps[1]["status"]), (&json!("success"), &json!("failure")), "{steps:#}");
 }
+
+#[test]
+fn one_is_counted_as_one() {
+    let home = Home::initialised();
+    home.run_goal("later", &["--no-wait"]);
+    for expected in ["1 run driven\n", "0 runs driven\n"] {
+        assert_eq!(home.run(&["worker", "--drain"]).stdout, expected);
+    }
+    let plan = home.plan(json!([{"id": "a", "skill": "look", "colour": "red"}]));
+    assert!(home.run(&["plan", "check", &plan]).stdout.ends_with("refused: 1 error, 0 warnings\n"));
+}
