@@ -31,7 +31,7 @@ pub const REFUSALS: &[(&str, &str)] = &[
     ("plan.legacy", "something in a plan of the first system that cannot be honoured"),
     ("plan.maybe_absent", "a template reads an output that may not be there"),
     ("plan.worst_case", "the plan may need more events than a run can hold"),
-    ("plan.unused", "an input or `output_key` that nothing uses"),
+    ("plan.unused", "an input that nothing uses"),
     ("plan.unknown_skill", "a skill that this program does not have"),
     ("plan.params", "parameters that the skill does not take"),
     ("inputs.missing", "an input is not given"),

@@ -52,7 +52,7 @@ pub enum ExpressionError {
     #[error("it is empty")]
     Empty,
     /// It is written as in a template.
-    #[error("hint: an expression stands here without `{{{{` and `}}}}`")]
+    #[error("it stands between `{{{{` and `}}}}`, which only templates have")]
     Braces,
     /// More than 1,024 characters.
     #[error("it has {characters} characters, more than {MAX_EXPRESSION}")]

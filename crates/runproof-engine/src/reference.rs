@@ -91,7 +91,7 @@ pub enum Segment {
 
 /// A reference that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` at `{path}` is not a reference: {fault}")]
+#[error("`{text}` at `{path}` is not {}: {fault}", .fault.meant())]
 pub struct ReferenceError {
     /// JSON path of the string that holds it.
     pub path: String,
@@ -146,6 +146,13 @@ pub enum ReferenceFault {
     /// It is written as an expression and is none.
     #[error(transparent)]
     Expression(#[from] ExpressionError),
+}
+
+impl ReferenceFault {
+    /// What the text was meant to be.
+    fn meant(&self) -> &'static str {
+        if matches!(self, Self::Expression(_)) { "an expression" } else { "a reference" }
+    }
 }
 
 /// A reference that has no usable value. `reference` is its text, `path` the JSON path of the string that holds it.
@@ -263,6 +270,18 @@ pub fn references(value: &Value) -> Result<Vec<(String, Reference)>, ReferenceEr
         }
     }
     Ok(found)
+}
+
+/// The references that stand inside a longer text, where only text, numbers and booleans can. Nothing of a text that
+/// cannot be read.
+pub(crate) fn embedded(text: &str) -> Vec<Reference> {
+    let parts = parts(text, "$").unwrap_or_default();
+    let longer = parts.len() > 1;
+    let reference = |part| match part {
+        Part::Reference(reference) if longer => Some(reference),
+        Part::Reference(_) | Part::Text(_) | Part::Expression(_) => None,
+    };
+    parts.into_iter().filter_map(reference).collect()
 }
 
 impl Reference {

@@ -184,7 +184,7 @@ fn what_is_no_expression_is_refused_with_what_to_write() {
     const FUNCTIONS: &str = "there are `size`, `contains`, `startsWith`, `endsWith`, `string`, `int`, `double`, `has`, \
                              `all`, `exists`, `exists_one`, `map` and `filter`";
     check_refused("  ", "it is empty");
-    check_refused("{{ goal }}", "hint: an expression stands here without `{{` and `}}`");
+    check_refused("{{ goal }}", "it stands between `{{` and `}}`, which only templates have");
     check_refused("1 +", "syntax error at 1:4: mismatched input end");
     check_refused("1\n+ 'a' 'b'", "syntax error at 2:7: extraneous input ''b''");
     check_refused("has(goal)", "syntax error at 1:5: invalid argument to has() macro");

@@ -77,8 +77,8 @@ fn a_reader_that_looks_at_the_step_is_not_warned_of() {
 
 #[test]
 fn what_is_used_in_an_expression_counts_as_used() {
-    let used = json!({"when": "inputs.city != '' && outputs.first.n > 1"});
-    assert_eq!(told(&plan::check(&three(used)).1), ["plan.unused $.steps[1].output_key"]);
+    assert_eq!(told(&plan::check(&three(json!({}))).1), ["plan.unused $.inputs.city"]);
+    assert_eq!(told(&plan::check(&three(json!({"when": "inputs.city != ''"}))).1), [""; 0]);
 }
 
 #[test]
@@ -103,5 +103,55 @@ fn every_condition_of_the_first_system_becomes_an_expression_that_can_be_read() 
             let new = legacy::convert(&old).unwrap();
             assert_eq!(plan::parse(&new).err(), None, "{new}");
         }
+    }
+}
+
+#[test]
+fn a_template_that_is_no_expression_is_told_of_as_an_expression_and_a_path_as_a_reference() {
+    let value =
+        plan(json!([{"id": "a", "skill": "look", "with": {"x": "{{ size(goal }}", "y": "{{ steps.a.outptu }}"}}]));
+    let found = plan::parse(&value).unwrap_err();
+    assert_eq!(told(&found), ["plan.reference $.steps[0].with.x", "plan.reference $.steps[0].with.y"]);
+    assert!(found[0].message.contains("` is not an expression: syntax error at 1:"), "{}", found[0].message);
+    assert_eq!(found[0].hint, "expressions look like {{ size(steps.fetch.output.items) + 1 }}");
+    assert!(found[1].message.contains("` is not a reference: "), "{}", found[1].message);
+    assert_eq!(found[1].hint, "references look like {{ steps.fetch.output.id }}");
+}
+
+#[test]
+fn a_condition_in_braces_is_one_finding_with_one_hint() {
+    let found = plan::parse(&three(json!({"when": "{{ inputs.city == 'Bonn' }}"}))).unwrap_err();
+    assert_eq!(told(&found), ["plan.expression $.steps[2].when"]);
+    assert_eq!(found[0].message, "it stands between `{{` and `}}`, which only templates have");
+    assert_eq!(found[0].hint, "write it without {{ and }}");
+}
+
+#[test]
+fn an_input_that_can_only_be_a_list_or_an_object_cannot_stand_inside_a_longer_text() {
+    let checked = |text: &str| {
+        let mut value = plan(json!([{"id": "a", "skill": "look", "with": {"x": text}}]));
+        value["inputs"] = json!({
+            "list": {"type": "list"}, "object": {"type": "object"}, "any": {"type": "any"}, "n": {"type": "integer"},
+        });
+        plan::parse(&value).map(drop).map_err(|found| (told(&found), found[0].message.clone()))
+    };
+    for (text, name, kind) in [
+        ("found {{ inputs.list }}", "inputs.list", "list"),
+        ("{{ inputs.n }}{{ inputs.object }}", "inputs.object", "object"),
+        ("all: {{ inputs }}", "inputs", "object"),
+    ] {
+        let message = format!("`{name}` is of type {kind} and cannot stand inside a longer text");
+        let expected = vec!["plan.reference $.steps[0].with.x".to_owned()];
+        assert_eq!(checked(text), Err((expected, message)), "{text}");
+    }
+    for fits in [
+        "{{ inputs.list }}",
+        "{{ inputs.object }}",
+        "found {{ inputs.any }}",
+        "found {{ inputs.n }}",
+        "found {{ inputs.list[0] }}",
+        "found {{ size(inputs.list) }}",
+    ] {
+        assert_eq!(checked(fits), Ok(()), "{fits}");
     }
 }

@@ -130,3 +130,45 @@ fn requests_that_differ_only_deep_inside_have_different_digests() {
     assert_ne!(one[0], other[0], "another plan");
     assert_ne!(one[1], other[1], "other inputs");
 }
+
+#[test]
+fn an_input_of_another_type_is_told_how_it_is_given() {
+    for (kind, given, message, hint) in [
+        (
+            "list",
+            json!("a"),
+            "it has to be of type list, and this is a string",
+            "JSON, such as --input 'x=[1, 2]', or --input x=@FILE",
+        ),
+        (
+            "object",
+            json!([1]),
+            "it has to be of type object, and this is a list",
+            "JSON, such as --input 'x={\"a\": 1}', or --input x=@FILE",
+        ),
+        (
+            "integer",
+            json!("a"),
+            "it has to be of type integer, and this is a string",
+            "a whole number, such as --input x=3",
+        ),
+        (
+            "boolean",
+            json!(1),
+            "it has to be of type boolean, and this is a number",
+            "--input x=true or --input x=false",
+        ),
+        (
+            "text",
+            json!(1),
+            "it has to be of type text, and this is a number",
+            "--input x=TEXT; in a file, a string in quotes",
+        ),
+    ] {
+        let declared = plan::parse(&declaring(json!({"x": {"type": kind}}))).unwrap().inputs;
+        let found = inputs::bind(&declared, Some(&json!({"x": given}))).unwrap_err();
+        assert_eq!((found[0].message.as_str(), found[0].hint.as_str()), (message, hint));
+        let found = inputs::bind(&declared, None).unwrap_err();
+        assert_eq!((found[0].code, found[0].hint.as_str()), ("inputs.missing", hint));
+    }
+}

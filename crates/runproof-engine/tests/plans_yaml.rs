@@ -118,6 +118,21 @@ fn what_yaml_has_and_json_has_not_is_refused_with_its_place() {
 }
 
 #[test]
+fn braces_without_quotes_are_refused_with_the_hint_that_quotes_are_missing() {
+    let hint = "; put quotes around a text with `{{` in it";
+    for text in
+        ["url: {{ goal }}", "url: {{ goal }}/x", "a: {url: {{ goal }}}", "a: {url: to {{ goal }}}", "- {{ size([1]) }}"]
+    {
+        let problem = read(text).unwrap_err();
+        assert!(problem.ends_with(hint), "{text}: {problem}");
+    }
+    for text in ["{url: \"{{ goal }}\", url: 1}", "[a]: 1", "a: 1\na: '{{ goal }}'"] {
+        let problem = read(text).unwrap_err();
+        assert!(!problem.contains(hint), "{text}: {problem}");
+    }
+}
+
+#[test]
 fn a_document_of_more_than_a_mebibyte_is_refused() {
     let fits = format!("a: {}", "x".repeat(1024 * 1024 - 3));
     assert!(read(&fits).is_ok());

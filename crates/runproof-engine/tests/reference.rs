@@ -170,21 +170,21 @@ fn the_expressions_of_a_template_share_their_work() {
 #[test]
 fn a_text_that_is_neither_path_nor_expression_is_judged_as_what_it_looks_like() {
     const NAMES: &str = "a value begins with `steps`, `outputs`, `inputs`, `item`, `item_index`, `goal` or `run`";
-    for (inner, fault) in [
-        ("inputs.x +", "syntax error at 1:11: mismatched input end".to_owned()),
-        ("step.a.output == 1", format!("there is no `step`; {NAMES}")),
-        ("steps.a.output.x > 1 && y", format!("there is no `y`; {NAMES}")),
-        ("'a' in x", format!("there is no `x`; {NAMES}")),
-        ("goal == 'a", "`{{` is never closed; write `\\{{` for two braces".to_owned()),
-        ("outputs", "the `output_key` of a step must follow `outputs.`".to_owned()),
-        ("outputs[0]", "the `output_key` of a step must follow `outputs.`".to_owned()),
-        ("item_index.x", "unexpected `.x`".to_owned()),
-        ("steps.a.status.x", "unexpected `.x`".to_owned()),
-        ("steps.a-b.outputs", "`.output` or `.status` must follow the step id".to_owned()),
-        ("inputs.words[x]", "`[…]` must hold an integer or a JSON string".to_owned()),
+    for (meant, inner, fault) in [
+        ("an expression", "inputs.x +", "syntax error at 1:11: mismatched input end".to_owned()),
+        ("an expression", "step.a.output == 1", format!("there is no `step`; {NAMES}")),
+        ("an expression", "steps.a.output.x > 1 && y", format!("there is no `y`; {NAMES}")),
+        ("an expression", "'a' in x", format!("there is no `x`; {NAMES}")),
+        ("a reference", "goal == 'a", "`{{` is never closed; write `\\{{` for two braces".to_owned()),
+        ("a reference", "outputs", "the `output_key` of a step must follow `outputs.`".to_owned()),
+        ("a reference", "outputs[0]", "the `output_key` of a step must follow `outputs.`".to_owned()),
+        ("a reference", "item_index.x", "unexpected `.x`".to_owned()),
+        ("a reference", "steps.a.status.x", "unexpected `.x`".to_owned()),
+        ("a reference", "steps.a-b.outputs", "`.output` or `.status` must follow the step id".to_owned()),
+        ("a reference", "inputs.words[x]", "`[…]` must hold an integer or a JSON string".to_owned()),
     ] {
         let template = format!("{{{{ {inner} }}}}");
-        check_unreadable(&template, &template, &fault);
+        check_no(meant, &template, &template, &fault);
     }
 }
 
@@ -311,9 +311,13 @@ fn a_result_over_the_limit_is_refused() {
 }
 
 fn check_unreadable(text: &str, found: &str, fault: &str) {
+    check_no("a reference", text, found, fault);
+}
+
+fn check_no(meant: &str, text: &str, found: &str, fault: &str) {
     let value = json!({ "steps": [{ "x-y": [text] }] });
     let error = references(&value).expect_err("the reference cannot be read");
-    assert_eq!(error.to_string(), format!("`{found}` at `$.steps[0][\"x-y\"][0]` is not a reference: {fault}"));
+    assert_eq!(error.to_string(), format!("`{found}` at `$.steps[0][\"x-y\"][0]` is not {meant}: {fault}"));
     assert_eq!(resolved(&value), Err(ResolveError::Unreadable(error)));
 }
 

@@ -274,6 +274,11 @@ impl Finding {
     }
 }
 
+/// A number and what is counted, for people: `1 leaf`, `2 leaves`.
+pub fn counted(number: u64, one: &str, more: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { more })
+}
+
 /// Text for a report: control and direction characters escaped, long text cut. Reports quote hostile files.
 pub fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len().min(256));

@@ -9,7 +9,7 @@ use serde::Serialize;
 pub use text::Style;
 
 use crate::event::{Event, EvidenceClass};
-use crate::finding::{Finding, Verdict};
+use crate::finding::{Finding, Verdict, counted};
 use crate::hash::{Hash, sha256};
 use crate::structure::Walk;
 use crate::trust::Trust;
@@ -308,13 +308,17 @@ impl Report {
             "that no other run was withheld".to_owned(),
         ];
         if withheld > 0 {
-            out.push(format!("{withheld} withheld values ({erased} of them erased, with a record)"));
+            out.push(format!(
+                "{} ({erased} of them erased, with a record)",
+                counted(withheld, "withheld value", "withheld values")
+            ));
         }
         let checks = self.checks();
         let unchecked = checks.iter().filter(|check| check.result == "not_checked");
         out.extend(unchecked.map(|check| format!("{}: not checked here", check.check)));
         if self.resolved > 0 {
-            out.push(format!("{} outcomes that a person attested, not the engine", self.resolved));
+            let outcomes = counted(self.resolved, "outcome", "outcomes");
+            out.push(format!("{outcomes} that a person attested, not the engine"));
         }
         out
     }

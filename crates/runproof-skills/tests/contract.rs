@@ -65,8 +65,8 @@ fn check_manifest(manifest: &Manifest) {
     assert!(numbers.len() == 3 && numbers.iter().all(plain), "version `{}`", manifest.version);
     let description = manifest.description.strip_suffix('.').expect("a description that ends as a sentence");
     assert!(!description.is_empty() && !description.contains(". "), "one sentence: {description}");
+    assert_eq!(manifest.input_schema["type"], "object");
     for schema in [&manifest.input_schema, &manifest.output_schema] {
-        assert_eq!(schema["type"], "object");
         assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
     }
     assert_eq!(manifest.input_schema["additionalProperties"], json!(false), "unknown parameters are refused");

@@ -23,7 +23,10 @@ async fn json_transform_holds_the_contract() {
         refused(json!(null)),
         refused(json!([])),
         refused(json!({})),
-        refused(json!({"payload": 1})),
+        accepted(json!({"payload": [1, null]})),
+        accepted(json!({"payload": "{{steps.a}}", "defaults": "{{steps.c}}", "mapping": "{{steps.b}}"})),
+        refused(json!({"payload": 1, "mapping": null})),
+        refused(json!({"payload": 1, "defaults": {"x": 1}})),
         refused(json!({"mapping": {"x": "a"}})),
         refused(json!({"payload": 1, "mapping": {}})),
         refused(json!({"payload": 1, "mapping": {"x": 1}})),
@@ -43,6 +46,13 @@ async fn values_are_picked_with_their_types() {
     let mapping = json!({"last": "order.lines[-1].sku", "count": "order.lines[0].n", "paid": "order.paid"});
     let attempt = transform(json!({"payload": payload, "mapping": mapping})).await;
     assert_eq!(output(&attempt), &json!({"last": "B", "count": 2, "paid": true}));
+}
+
+#[tokio::test]
+async fn without_a_mapping_the_payload_is_given_as_it_is() {
+    for payload in [json!({"a": [1, {"b": null}]}), json!([]), json!("text"), json!(7), json!(null)] {
+        assert_eq!(output(&transform(json!({"payload": payload})).await), &payload);
+    }
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ mod code;
 use runproof_engine::driver::DriveError;
 use runproof_engine::plan::PlanFinding;
 use runproof_engine::ports::StoreError;
+use runproof_proof::finding::counted;
 use runproof_store::CommandError;
 use runproof_store::migrate::MigrateError;
 use runproof_store::sqlite::OpenError;
@@ -59,15 +60,14 @@ impl AppError {
 
 impl From<Vec<PlanFinding>> for AppError {
     fn from(findings: Vec<PlanFinding>) -> Self {
-        let count = findings.len();
+        let count = counted(findings.len() as u64, "finding", "findings");
         let findings = findings.into_iter().map(|finding| FindingText {
             code: finding.code.to_owned(),
             path: finding.path,
             message: finding.message,
             hint: finding.hint,
         });
-        let message =
-            format!("the run was refused, nothing was written: {count} finding{}", if count == 1 { "" } else { "s" });
+        let message = format!("the run was refused, nothing was written: {count}");
         Self { findings: findings.collect(), ..Self::new(Code::RequestRefused, message) }
     }
 }

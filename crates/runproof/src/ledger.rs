@@ -16,7 +16,7 @@ use std::ops::ControlFlow;
 
 use runproof_engine::ports::StoreError;
 use runproof_proof::checkpoint::Checkpoint;
-use runproof_proof::finding::{Code, Finding, Verdict};
+use runproof_proof::finding::{Code, Finding, Verdict, counted};
 use runproof_proof::hash::Hash;
 use runproof_proof::trust::Trust;
 use runproof_store::sqlite::{Snapshot, VerifyState};
@@ -343,10 +343,15 @@ impl LedgerReport {
         let Counts { leaves, transitions, checkpoints, runs, open_runs } = self.counts;
         let since = if self.since > 0 { format!(", from leaf {} on", self.since) } else { String::new() };
         let mut out = format!("{}  {meaning}\n\n", verdict.word());
-        out.push_str(&format!("  log       {}: {} leaves, signed up to {}\n", self.log, self.size, self.signed));
+        let size = counted(self.size, "leaf", "leaves");
+        out.push_str(&format!("  log       {}: {size}, signed up to {}\n", self.log, self.signed));
         out.push_str(&format!("  root      {}\n", self.root));
         out.push_str(&format!(
-            "  checked   {leaves} leaves in {transitions} rows, {checkpoints} checkpoints, {runs} runs ({open_runs} not over){since}\n"
+            "  checked   {} in {}, {}, {} ({open_runs} not over){since}\n",
+            counted(leaves, "leaf", "leaves"),
+            counted(transitions, "row", "rows"),
+            counted(checkpoints, "checkpoint", "checkpoints"),
+            counted(runs, "run", "runs"),
         ));
         out.push_str(&format!("  trust     {}\n", self.trust));
         if !self.findings.list().is_empty() {

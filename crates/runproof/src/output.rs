@@ -30,7 +30,7 @@ impl Output {
 
     /// Prints the result: the object, or the text.
     pub fn print(self, value: &Value, text: impl FnOnce() -> String) {
-        let text = if self.json { format!("{value:#}\n") } else { text() };
+        let text = if self.json { json(value) } else { text() };
         // A reader that has gone away is not an error of the command.
         std::io::stdout().write_all(text.as_bytes()).ok();
     }
@@ -95,6 +95,21 @@ fn text(error: &AppError) -> String {
 /// Text that somebody else wrote, with what could drive a terminal escaped.
 pub fn harmless(text: &str) -> String {
     text.chars().map(|character| printable(character.encode_utf8(&mut [0; 4]))).collect()
+}
+
+/// A value as indented JSON. What could drive a terminal is escaped as JSON escapes it, so it stays the same value.
+pub fn json(value: &Value) -> String {
+    let mut out = String::new();
+    for character in format!("{value:#}\n").chars() {
+        let plain = (character.is_ascii() && character != '\u{7f}')
+            || printable(character.encode_utf8(&mut [0; 4])).chars().eq([character]);
+        if plain {
+            out.push(character);
+        } else {
+            out.extend(character.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")));
+        }
+    }
+    out
 }
 
 /// A path as JSON can hold it: bytes that are no text are replaced.

@@ -605,7 +605,7 @@ fn a_held_run_is_resolved_and_another_cancelled_through_a_running_worker() {
     let (code, proof) = home.proof(&one);
     assert_eq!((code, &proof["resolved"]), (0, &json!(1)));
     assert!(
-        proof["does_not_show"].to_string().contains("1 outcomes that a person attested"),
+        proof["does_not_show"].to_string().contains("1 outcome that a person attested"),
         "{:#}",
         proof["does_not_show"]
     );

@@ -17,6 +17,7 @@ mod plan_examples;
 mod plan_guide;
 mod plan_run;
 mod refusals;
+mod run_page;
 mod secrets;
 mod support;
 mod tamper;

@@ -107,7 +107,6 @@ fn warnings_name_what_will_not_work_here_and_refuse_nothing() {
         told(&answer),
         [
             "warning plan.maybe_absent $.steps[1].with.method",
-            "warning plan.unused $.steps[0].output_key",
             "warning plan.unused $.inputs.city",
             "warning plan.unknown_skill $.steps[0].skill",
             "warning plan.params $.steps[1].with.url",

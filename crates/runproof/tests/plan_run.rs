@@ -101,12 +101,12 @@ fn a_plan_in_yaml_runs() {
 #[test]
 fn warnings_are_shown_and_the_run_goes_on() {
     let home = Home::initialised();
-    let mut keyed = step();
-    keyed["output_key"] = json!("k");
-    let plan = home.plan(json!([keyed]));
+    let mut plan = json!({"schema": "runproof.plan/v1", "steps": [step()]});
+    plan["inputs"] = json!({"city": {"type": "text", "default": "Bonn"}});
+    let plan = home.file("plan.json", &plan.to_string());
     let ran = home.run(&run(&["--plan", &plan]));
     assert_eq!(ran.code, 0, "{ran:?}");
-    assert!(ran.stderr.contains("warning: $.steps[0].output_key") && ran.stderr.contains("[plan.unused]"), "{ran:?}");
+    assert!(ran.stderr.contains("warning: $.inputs.city") && ran.stderr.contains("[plan.unused]"), "{ran:?}");
     let run_ = home.ok(&run(&["--plan", &plan]));
     assert_eq!(run_["warnings"][0]["code"], "plan.unused");
 }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::reader::{Reader, is_name};
 use super::{Input, InputKind, MAX_PLAN, PlanFinding};
-use crate::redact;
+use crate::{redact, reference};
 
 /// Reads what a plan declares.
 pub(super) fn read(reader: &mut Reader, value: Option<&Value>) -> BTreeMap<String, Input> {
@@ -68,6 +68,18 @@ fn fits(kind: InputKind, value: &Value) -> bool {
         InputKind::List => value.is_array(),
         InputKind::Object => value.is_object(),
         InputKind::Any => true,
+    }
+}
+
+/// How to give a value of a type.
+fn form(name: &str, kind: InputKind) -> String {
+    match kind {
+        InputKind::Text => format!("--input {name}=TEXT; in a file, a string in quotes"),
+        InputKind::Integer => format!("a whole number, such as --input {name}=3"),
+        InputKind::Boolean => format!("--input {name}=true or --input {name}=false"),
+        InputKind::List => format!("JSON, such as --input '{name}=[1, 2]', or --input {name}=@FILE"),
+        InputKind::Object => format!("JSON, such as --input '{name}={{\"a\": 1}}', or --input {name}=@FILE"),
+        InputKind::Any => format!("--input {name}=VALUE, where JSON is read as JSON, or --input {name}=@FILE"),
     }
 }
 
@@ -131,12 +143,13 @@ pub fn bind(inputs: &BTreeMap<String, Input>, given: Option<&Value>) -> Result<O
     let mut bound = Map::new();
     for (name, input) in inputs {
         let Some(value) = given.get(name).or(input.default.as_ref()) else {
-            let hint = format!("--input {name}=… (a value of type {})", input.kind);
+            let hint = form(name, input.kind);
             find("inputs.missing", name, "it has to be given".to_owned(), hint);
             continue;
         };
         if !fits(input.kind, value) {
-            find("inputs.type", name, format!("it has to be of type {}", input.kind), "give another value".to_owned());
+            let message = format!("it has to be of type {}, and this is {}", input.kind, reference::kind(value));
+            find("inputs.type", name, message, form(name, input.kind));
         } else if let Some((message, hint)) = forbidden(name, value) {
             find("inputs.value", name, message, hint.to_owned());
         }

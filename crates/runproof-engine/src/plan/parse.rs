@@ -67,8 +67,9 @@ fn read(reader: &mut Reader, value: &Value) -> Option<Plan> {
     let timeout_ms = reader.number(members, "$", "timeout_ms", 1, MAX_RUN_TIMEOUT_MS);
     let max_parallel = reader.number(members, "$", "max_parallel", 1, u64::from(MAX_PARALLEL));
     let max_parallel = max_parallel.and_then(|number| u32::try_from(number).ok()).unwrap_or(DEFAULT_PARALLEL);
-    let declared = members.get("inputs").and_then(Value::as_object).map(|inputs| inputs.keys().map(String::as_str));
-    let steps = steps(reader, members, &declared.into_iter().flatten().collect())?;
+    let declared = members.get("inputs").and_then(Value::as_object).into_iter().flat_map(Map::keys);
+    let declared = declared.map(|name| (name.as_str(), inputs.get(name).map(|input| input.kind)));
+    let steps = steps(reader, members, &declared.collect())?;
     Some(Plan { steps, timeout_ms, max_parallel, inputs })
 }
 
@@ -98,7 +99,7 @@ fn secrets(reader: &mut Reader, value: &Value) {
     }
 }
 
-fn steps(reader: &mut Reader, members: &Map<String, Value>, inputs: &BTreeSet<&str>) -> Option<Vec<Step>> {
+fn steps(reader: &mut Reader, members: &Map<String, Value>, inputs: &uses::Declared<'_>) -> Option<Vec<Step>> {
     let list = match members.get("steps") {
         Some(Value::Array(list)) => list,
         Some(_) => {

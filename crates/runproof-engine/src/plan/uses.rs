@@ -1,6 +1,6 @@
 //! What a step refers to, where, and whether it may.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use runproof_proof::finding::printable;
 use serde_json::Value;
@@ -8,9 +8,9 @@ use serde_json::Value;
 use super::graph::Graph;
 use super::reader::Reader;
 use super::step::Draft;
-use super::{OnError, Step};
+use super::{InputKind, OnError, Step};
 use crate::redact::Walk;
-use crate::reference::{self, Reference, ReferenceError, Root, Segment};
+use crate::reference::{self, Reference, ReferenceError, ReferenceFault, Root, Segment};
 
 /// One reference in a step.
 pub(super) struct Use {
@@ -33,14 +33,24 @@ pub(super) enum Place {
     Params,
 }
 
-/// Everything that a step refers to, and what in it cannot be read.
-pub(super) fn of(step: &Step, raw: &Value, path: &str) -> (Vec<Use>, Vec<ReferenceError>) {
-    let mut uses = Vec::new();
-    let mut errors = Vec::new();
+/// Everything that a step refers to.
+#[derive(Default)]
+pub(super) struct Uses {
+    /// All of it, in the order of the document.
+    pub(super) all: Vec<Use>,
+    /// Again what stands inside a longer text.
+    embedded: Vec<Use>,
+    /// What cannot be read.
+    unreadable: Vec<ReferenceError>,
+}
+
+/// Gathers what a step refers to.
+pub(super) fn of(step: &Step, raw: &Value, path: &str) -> Uses {
+    let mut uses = Uses::default();
     let mut templates = Vec::new();
     if let Some(when) = &step.when {
         let of_when = when.references().iter().cloned();
-        uses.extend(of_when.map(|reference| Use { path: format!("{path}.when"), reference, place: Place::When }));
+        uses.all.extend(of_when.map(|reference| Use { path: format!("{path}.when"), reference, place: Place::When }));
     }
     if let Some(foreach) = &step.foreach {
         let long = raw.get("foreach").is_some_and(Value::is_object);
@@ -60,15 +70,18 @@ pub(super) fn of(step: &Step, raw: &Value, path: &str) -> (Vec<Use>, Vec<Referen
             }
             let inner = walk.path(&at);
             let path = format!("{path}{}", inner.strip_prefix('$').unwrap_or(&inner));
+            let here = |reference| Use { path: path.clone(), reference, place };
             match reference::references(at.value) {
                 Ok(found) => {
-                    uses.extend(found.into_iter().map(|(_, reference)| Use { path: path.clone(), reference, place }));
+                    uses.all.extend(found.into_iter().map(|(_, reference)| here(reference)));
+                    let embedded = at.value.as_str().map(reference::embedded).unwrap_or_default();
+                    uses.embedded.extend(embedded.into_iter().map(here));
                 }
-                Err(error) => errors.push(ReferenceError { path, ..error }),
+                Err(error) => uses.unreadable.push(ReferenceError { path, ..error }),
             }
         }
     }
-    (uses, errors)
+    uses
 }
 
 /// The input that a reference names, if it names one alone.
@@ -79,8 +92,11 @@ pub(super) fn input_name(reference: &Reference) -> Option<&str> {
     }
 }
 
+/// Names of the declared inputs, and what each may be as far as its declaration can be read.
+pub(super) type Declared<'a> = BTreeMap<&'a str, Option<InputKind>>;
+
 /// Finds every reference that a step may not make.
-pub(super) fn check(reader: &mut Reader, drafts: &[Draft<'_>], graph: &Graph, inputs: &BTreeSet<&str>) {
+pub(super) fn check(reader: &mut Reader, drafts: &[Draft<'_>], graph: &Graph, inputs: &Declared<'_>) {
     let mut steps = BTreeMap::new();
     let mut keys = BTreeMap::new();
     for (position, draft) in drafts.iter().enumerate() {
@@ -95,13 +111,25 @@ pub(super) fn check(reader: &mut Reader, drafts: &[Draft<'_>], graph: &Graph, in
     for (position, draft) in drafts.iter().enumerate() {
         let Some(step) = &draft.step else { continue };
         reader.at_step(Some(position));
-        let (uses, errors) = of(step, draft.raw, &draft.path);
-        for error in errors {
-            let hint = "references look like {{ steps.fetch.output.id }}";
+        let uses = of(step, draft.raw, &draft.path);
+        for error in uses.unreadable {
+            let hint = if matches!(error.fault, ReferenceFault::Expression(_)) {
+                "expressions look like {{ size(steps.fetch.output.items) + 1 }}"
+            } else {
+                "references look like {{ steps.fetch.output.id }}"
+            };
             reader.find("plan.reference", error.path.clone(), error.to_string(), hint);
         }
-        for one in uses {
+        for one in uses.all {
             if let Err((message, hint)) = names.judge(&one, position, step) {
+                reader.find("plan.reference", one.path, message, hint);
+            }
+        }
+        for one in uses.embedded {
+            if let Some(kind) = names.never_text(&one.reference) {
+                let message =
+                    format!("`{}` is of type {kind} and cannot stand inside a longer text", one.reference.text);
+                let hint = "let the text be this reference alone, or name a text, number or boolean in it";
                 reader.find("plan.reference", one.path, message, hint);
             }
         }
@@ -112,7 +140,7 @@ pub(super) fn check(reader: &mut Reader, drafts: &[Draft<'_>], graph: &Graph, in
 struct Names<'a> {
     steps: BTreeMap<&'a str, usize>,
     keys: BTreeMap<&'a str, usize>,
-    inputs: &'a BTreeSet<&'a str>,
+    inputs: &'a Declared<'a>,
     graph: &'a Graph,
 }
 
@@ -134,7 +162,7 @@ impl Names<'_> {
                 self.before(*other, position, key)
             }
             Root::Inputs => match input_name(&one.reference) {
-                Some(name) if !self.inputs.contains(name) => {
+                Some(name) if !self.inputs.contains_key(name) => {
                     Err((format!("there is no input `{}`", printable(name)), "declare it under `inputs`"))
                 }
                 None if self.inputs.is_empty() => {
@@ -148,6 +176,18 @@ impl Names<'_> {
                 Err((message, "it is there in `with` and `fallback.with` of a step with `foreach`"))
             }
             Root::Goal | Root::RunId | Root::Tenant | Root::Agent => Ok(()),
+        }
+    }
+
+    /// The declared type of an input that is named as a whole and can only be a list or an object.
+    fn never_text(&self, reference: &Reference) -> Option<InputKind> {
+        match (&reference.root, reference.path.as_slice()) {
+            (Root::Inputs, []) => Some(InputKind::Object),
+            (Root::Inputs, [Segment::Name(name)]) => {
+                let kind = self.inputs.get(name.as_str()).copied().flatten();
+                kind.filter(|kind| matches!(kind, InputKind::List | InputKind::Object))
+            }
+            (_, _) => None,
         }
     }
 

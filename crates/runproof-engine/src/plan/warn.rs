@@ -14,20 +14,12 @@ pub(super) fn warnings(plan: &Plan, value: &Value) -> Vec<PlanFinding> {
     let mut out = Vec::new();
     let mut used = BTreeSet::new();
     for (position, step) in plan.steps.iter().enumerate() {
-        let (uses, _) = uses::of(step, &value["steps"][position], &format!("$.steps[{position}]"));
-        maybe_absent(&mut out, plan, &uses);
-        used.extend(uses.into_iter().map(|one| match uses::input_name(&one.reference) {
+        let uses = uses::of(step, &value["steps"][position], &format!("$.steps[{position}]"));
+        maybe_absent(&mut out, plan, &uses.all);
+        used.extend(uses.all.into_iter().map(|one| match uses::input_name(&one.reference) {
             Some(name) if one.reference.root == Root::Inputs => (Root::Inputs, Some(name.to_owned())),
             Some(_) | None => (one.reference.root, None),
         }));
-    }
-    for (position, step) in plan.steps.iter().enumerate() {
-        if let Some(key) = step.output_key.as_ref().filter(|key| !used.contains(&(Root::Output((*key).clone()), None)))
-        {
-            let message = format!("nothing refers to outputs.{key}");
-            let path = format!("$.steps[{position}].output_key");
-            out.push(PlanFinding::warning("plan.unused", path, message, "remove it, or check the spelling elsewhere"));
-        }
     }
     let all_inputs = used.contains(&(Root::Inputs, None));
     for name in plan.inputs.keys() {

@@ -30,14 +30,17 @@ pub(super) fn from_yaml(bytes: &[u8]) -> Result<Value, String> {
     };
     let mut builder = Builder::default();
     for next in Parser::new_from_str_with_options(text, options) {
-        let (event, span) = next.map_err(|error| at(error.marker(), &error.info()))?;
-        builder.event(event).map_err(|problem| at(&span.start, &problem))?;
+        let (event, span) = next.map_err(|error| at(text, error.marker(), &error.info()))?;
+        builder.event(event).map_err(|problem| at(text, &span.start, &problem))?;
     }
     builder.root.ok_or_else(|| "there is nothing in it".to_owned())
 }
 
-fn at(marker: &Marker, problem: &str) -> String {
-    format!("{problem} at line {} column {}", marker.line(), marker.col() + 1)
+fn at(text: &str, marker: &Marker, problem: &str) -> String {
+    let line = text.lines().nth(marker.line().saturating_sub(1)).unwrap_or_default();
+    let bare = line.split_once("{{").is_some_and(|(before, _)| !before.contains(['"', '\'']));
+    let hint = if bare { "; put quotes around a text with `{{` in it" } else { "" };
+    format!("{problem} at line {} column {}{hint}", marker.line(), marker.col() + 1)
 }
 
 /// Builds the value from the parser's events, without recursion.

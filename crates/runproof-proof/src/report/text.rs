@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::Report;
-use crate::finding::{Finding, Verdict};
+use crate::finding::{Finding, Verdict, counted};
 
 /// How the page is written.
 #[derive(Clone, Copy, Debug, Default)]
@@ -55,9 +55,9 @@ impl Report {
             writeln!(out, "  ended     {status}{reason}")?;
             writeln!(
                 out,
-                "  recorded  {} events, {} steps, evidence: {}",
-                self.events.len(),
-                self.step_count,
+                "  recorded  {}, {}, evidence: {}",
+                counted(self.events.len() as u64, "event", "events"),
+                counted(self.step_count, "step", "steps"),
                 self.evidence
             )?;
             if let Some(root) = &self.root_hash {
@@ -108,9 +108,10 @@ impl Report {
             let hash = &row.leaf_hash.hex()[..16];
             let values = match (row.shown, row.withheld) {
                 (0, 0) => String::new(),
-                (shown, 0) => format!("{shown} values shown"),
+                (shown, 0) => format!("{} shown", counted(shown, "value", "values")),
                 (shown, withheld) => {
-                    format!("{shown} values shown, {withheld} withheld, {} of them erased", row.erased)
+                    let shown = counted(shown, "value", "values");
+                    format!("{shown} shown, {withheld} withheld, {} of them erased", row.erased)
                 }
             };
             writeln!(out, "  {:>5} {mark} {:<22} {hash}  {values}", row.seq, row.kind)?;

@@ -1,4 +1,4 @@
-//! `json_transform`: picks values out of a JSON value by path. Pure: no clock, no network, no state.
+//! `json_transform`: picks values out of a JSON value by path, or gives it as it is. Pure: no clock, no network, no state.
 //!
 //! A missing value is a failure, never a silent `null`; only `defaults` say otherwise.
 
@@ -67,14 +67,15 @@ fn manifest() -> Manifest {
     Manifest {
         name: "json_transform",
         version: "1.0.0",
-        description: "Picks values out of a JSON value by path, such as `items[0].name`.",
+        description: "Picks values out of a JSON value by path, such as `items[0].name`, or gives it as it is.",
         input_schema: json!({
             "$schema": "https://json-schema.org/draft/2020-12/schema",
             "type": "object",
             "additionalProperties": false,
-            "required": ["payload", "mapping"],
+            "required": ["payload"],
+            "dependentRequired": {"defaults": ["mapping"]},
             "properties": {
-                "payload": {"description": "The value to pick from."},
+                "payload": {"description": "The value to pick from. Without `mapping` it is the output."},
                 "mapping": {
                     "type": "object",
                     "minProperties": 1,
@@ -86,8 +87,7 @@ fn manifest() -> Manifest {
         }),
         output_schema: json!({
             "$schema": "https://json-schema.org/draft/2020-12/schema",
-            "type": "object",
-            "minProperties": 1
+            "description": "An object with the names of `mapping`; without one the payload, whatever it is."
         }),
         effects: &[EffectClass::Pure],
         idempotency: Idempotency::NotNeeded,
@@ -131,8 +131,8 @@ impl Skill for JsonTransform {
 
 struct Request<'a> {
     payload: &'a Value,
-    /// Output name and path, in the order of the names.
-    mapping: Vec<(&'a str, Path)>,
+    /// Output name and path, in the order of the names; without it the payload is the output.
+    mapping: Option<Vec<(&'a str, Path)>>,
     defaults: Option<&'a Map<String, Value>>,
 }
 
@@ -146,12 +146,14 @@ impl<'a> Request<'a> {
         let mut reader = Reader::new(params, stage);
         let fits = reader.within(params, MAX_DEPTH, MAX_INPUT_BYTES);
         reader.need("payload");
-        reader.need("mapping");
         let payload = reader.any("payload").unwrap_or(&Value::Null);
         let defaults = reader.object("defaults");
         let mut bad_paths = Vec::new();
         let mapping = reader.object("mapping");
-        let paths = mapping.map(|mapping| paths(&mut reader, mapping, &mut bad_paths)).unwrap_or_default();
+        let paths = mapping.map(|mapping| paths(&mut reader, mapping, &mut bad_paths));
+        if defaults.is_some() && params.get("mapping").is_none() {
+            reader.find("defaults", "needs `mapping`");
+        }
         if let (Some(mapping), Some(defaults)) = (mapping, defaults) {
             for name in defaults.keys().filter(|name| !mapping.contains_key(*name)) {
                 reader.find(format!("defaults.{name}"), "is a default for an output that `mapping` does not name");
@@ -199,9 +201,10 @@ fn paths<'a>(
 }
 
 fn transform(request: &Request<'_>) -> Attempt {
+    let Some(mapping) = &request.mapping else { return done(request.payload.clone()) };
     let mut output = Map::new();
     let mut missing = Vec::new();
-    for (name, path) in &request.mapping {
+    for (name, path) in mapping {
         let default = || request.defaults.and_then(|defaults| defaults.get(*name));
         match path.get(request.payload).or_else(default) {
             Some(value) => {

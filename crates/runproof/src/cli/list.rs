@@ -1,14 +1,16 @@
 //! `list-agents`, `list-runs` and `get-run`.
 
 use clap::Args;
+use runproof_engine::run::Run;
+use runproof_proof::finding::printable;
 use runproof_store::{RunListing, Store};
 use serde_json::{Value, json};
 
-use super::run::run_json;
+use super::run::Shown;
 use crate::app::App;
 use crate::engine::no_run;
-use crate::error::AppError;
-use crate::output::{Output, table};
+use crate::error::{AppError, Code};
+use crate::output::{Output, json as json_text, table};
 
 /// Lists agents.
 #[derive(Args)]
@@ -77,7 +79,7 @@ fn rows(runs: &[RunListing]) -> Vec<Vec<String>> {
         .collect()
 }
 
-/// Shows one run.
+/// Shows one run, or what its steps put out.
 #[derive(Args)]
 pub(super) struct GetRun {
     /// Run id
@@ -85,17 +87,57 @@ pub(super) struct GetRun {
     /// Only if it belongs to this tenant
     #[arg(long)]
     tenant_id: Option<String>,
+    /// Print the output of this step, named by its id or `output_key`; without STEP those of all steps by id
+    #[arg(long, value_name = "STEP")]
+    output: Option<Option<String>>,
 }
 
 impl GetRun {
     pub(super) async fn run(self, output: Output) -> Result<u8, AppError> {
         let store = App::from_environment()?.reader()?;
         let tenant = find_tenant(&store, &self.run_id, self.tenant_id).await?;
-        let run = store.load_run(&tenant, &self.run_id).await?.ok_or_else(|| no_run(&tenant, &self.run_id))?;
-        let value = run_json(&run, None);
-        output.print(&value, || super::run::run_text(&run, &Value::Null, output));
+        let shown = Shown::load(&store, &tenant, &self.run_id).await?;
+        match &self.output {
+            None => output.print(&shown.json(None), || shown.text(&Value::Null, output)),
+            Some(step) => {
+                let value =
+                    step.as_deref().map_or_else(|| Ok(all_outputs(&shown.run)), |step| output_of(&shown.run, step))?;
+                output.print(&value, || json_text(&value));
+            }
+        }
         Ok(0)
     }
+}
+
+/// The outputs of the steps that have one, by id.
+fn all_outputs(run: &Run) -> Value {
+    let steps = run.plan.iter().flat_map(|plan| &plan.steps);
+    steps.filter_map(|step| Some((step.id.clone(), run.output(&step.id)?.clone()))).collect()
+}
+
+/// The output of a step, by its id or else its `output_key`.
+fn output_of(run: &Run, name: &str) -> Result<Value, AppError> {
+    let steps = || run.plan.iter().flat_map(|plan| &plan.steps);
+    let keyed = || steps().find(|step| step.output_key.as_deref() == Some(name));
+    let step = steps().find(|step| step.id == name).or_else(keyed);
+    if let Some(output) = step.and_then(|step| run.output(&step.id)) {
+        return Ok(output.clone());
+    }
+    let message = match step {
+        None => format!("run `{}` has no step and no output_key `{}`", run.id, printable(name)),
+        Some(step) => match run.steps.iter().rfind(|settled| settled.step.step_id == step.id) {
+            None => format!("step `{}` of run `{}` has not settled, so it has no output yet", step.id, run.id),
+            Some(settled) => {
+                format!("step `{}` of run `{}` has no output: its status is {}", step.id, run.id, settled.step.status)
+            }
+        },
+    };
+    let with: Vec<&str> = steps().filter(|step| run.output(&step.id).is_some()).map(|step| step.id.as_str()).collect();
+    let hint = match with.as_slice() {
+        [] => "no step of this run has an output".to_owned(),
+        with => format!("steps with an output: {}", with.join(", ")),
+    };
+    Err(AppError::new(Code::OutputMissing, message).hint(hint))
 }
 
 /// The tenant of a run: the one given, or the one whose run it is.

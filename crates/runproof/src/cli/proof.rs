@@ -104,7 +104,7 @@ pub(super) fn export(proof: &prove::Proof, path: &Path, since: Option<u64>) -> R
     let mut bundle = proof.bundle.clone().ok_or_else(missing)?;
     match since {
         Some(since) if bundle.consistency.is_none() => {
-            let message = format!("the log cannot show that it grew from {since} leaves, nothing was written");
+            let message = format!("the log cannot show that it grew from size {since}, nothing was written");
             return Err(AppError::new(Code::BundleSince, message)
                 .hint("--since is the size in a checkpoint that this log signed before"));
         }

@@ -1,5 +1,8 @@
 //! `run`: opens a run, drives it or waits for the engine that does, and prints how it ended with its proof.
 
+mod errors;
+mod page;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,10 +11,8 @@ use clap::Args;
 use runproof_engine::admission::{RunRequest, admit};
 use runproof_engine::plan::{self, PlanFinding};
 use runproof_engine::ports::{Claimed, Journal};
-use runproof_engine::projection::trace_id;
-use runproof_engine::run::{Run as RunState, RunStatus, WaitReason};
+use runproof_engine::run::RunStatus;
 use runproof_proof::event::EndStatus;
-use runproof_proof::finding::printable;
 use runproof_skills::registry::NoKeyValues;
 use runproof_store::Store;
 use serde_json::{Value, json};
@@ -23,8 +24,10 @@ use super::{POLL, TAKE_OVER_EVERY, request};
 use crate::app::{App, local_actor};
 use crate::engine::{Command, Engine, no_run};
 use crate::error::AppError;
-use crate::output::{Output, harmless, table};
+use crate::output::{Output, harmless};
 use crate::runtime;
+
+pub(super) use page::{Shown, steps_table};
 
 /// Runs a goal or a plan, and waits for the end.
 #[derive(Args)]
@@ -70,18 +73,15 @@ impl Run {
             None => elsewhere(&app, output, request, no_wait).await?,
         };
         let store = app.reader()?;
-        let run = store.load_run(&tenant, &run_id).await?.ok_or_else(|| no_run(&tenant, &run_id))?;
+        let shown = Shown::load(&store, &tenant, &run_id).await?;
         let proof =
             if no_wait { Value::Null } else { proved(&store, &tenant, &run_id, &app, None).await?.report.to_json() };
-        let mut value = run_json(&run, Some(proof.clone()));
+        let mut value = shown.json(Some(&proof));
         if !warnings.is_empty() {
             value["warnings"] = json!(warnings);
         }
-        output.print(&value, || run_text(&run, &proof, output));
-        if let Some((WaitReason::Resolution(step), _)) = run.wait_since() {
-            output.note(&format!("hint: find out whether it took effect, then: runproof resolve {run_id} {step} done|not-done --reason '…'"));
-        }
-        Ok(if no_wait { 0 } else { exit_code(run.status()) })
+        output.print(&value, || shown.text(&proof, output));
+        Ok(if no_wait { 0 } else { exit_code(shown.run.status()) })
     }
 
     fn request(self) -> Result<RunRequest, AppError> {
@@ -207,105 +207,4 @@ pub(super) fn exit_code(status: RunStatus) -> u8 {
         }
         RunStatus::Ended(EndStatus::Cancelled) => 6,
     }
-}
-
-fn error_text(run: &RunState) -> Option<String> {
-    run.error
-        .as_ref()
-        .filter(|_| !matches!(run.status(), RunStatus::Ended(EndStatus::Succeeded)))
-        .and_then(|error| error.as_str().map(str::to_owned))
-}
-
-/// The object that `run` and `get-run` print.
-pub(super) fn run_json(run: &RunState, proof: Option<Value>) -> Value {
-    let header = run.header.as_deref();
-    let steps: Vec<Value> = run
-        .steps
-        .iter()
-        .map(|settled| {
-            let step = &settled.step;
-            json!({
-                "step_index": step.step_index, "step_id": step.step_id, "item": step.item, "skill_name": step.skill,
-                "status": step.status, "outcome_category": step.category, "outcome_code": step.code,
-                "retry_count": step.attempts.saturating_sub(1), "duration_ms": step.duration_us as f64 / 1000.0,
-                "cost_cents": step.cost_microcents as f64 / 1_000_000.0,
-                "error": settled.error.as_deref(),
-            })
-        })
-        .collect();
-    let seal = run.seal.as_ref().map(|(seal, _)| seal);
-    let wait = run.wait_since().map(|(reason, _)| match reason {
-        WaitReason::RetryAt(_) => ("retry", None),
-        WaitReason::Resolution(call) => ("resolution", Some(call.to_string())),
-        WaitReason::Paused => ("paused", None),
-    });
-    let mut value = json!({
-        "run_id": run.id,
-        "run_no": header.map(|header| header.run_no),
-        "tenant_id": run.tenant,
-        "agent_id": header.map(|header| &header.agent),
-        "origin_system_id": header.map(|header| &header.origin_system_id),
-        "status": run.status().word(),
-        "termination_reason": seal.map(|seal| seal.reason),
-        "wait_reason": wait.as_ref().map(|(reason, _)| reason),
-        "wait_ref": wait.as_ref().and_then(|(_, reference)| reference.clone()),
-        "planner": header.map(|header| &header.planner.name),
-        "plan_stored": run.plan_json.is_some(),
-        "attempts": run.epoch,
-        "duration_ms": seal.map(|seal| seal.totals.duration_us as f64 / 1000.0),
-        "error": error_text(run),
-        "trace_id": trace_id(&run.id),
-        "steps": steps,
-    });
-    if let (Some(proof), Some(members)) = (proof, value.as_object_mut()) {
-        members.insert("proof".to_owned(), proof);
-    }
-    value
-}
-
-/// The page that `run` and `get-run` print.
-pub(super) fn run_text(run: &RunState, proof: &Value, output: Output) -> String {
-    let number = run.header.as_ref().map_or(0, |header| header.run_no);
-    let mut out = format!("Run ID:  {} (no. {number})\nStatus:  {}\n", run.id, run.status().word());
-    if let Some(error) = error_text(run) {
-        out.push_str(&format!("Error:   {}\n", printable(&error)));
-    }
-    if let Some(verdict) = proof["verdict"].as_str() {
-        let paint =
-            |code: &str| if output.colour() { format!("\u{1b}[{code}m{verdict}\u{1b}[0m") } else { verdict.to_owned() };
-        out.push_str(&format!("Proof:   {}\n", paint(if verdict == "VERIFIED" { "1;32" } else { "1;33" })));
-    }
-    if let Some((WaitReason::Resolution(step), _)) = run.wait_since() {
-        out.push_str(&format!("Waits:   for somebody to say what came of step `{step}`\n"));
-    }
-    out.push_str(&format!("Steps executed: {}\n", run.steps.len()));
-    if !run.steps.is_empty() {
-        out.push('\n');
-        out.push_str(&steps_table(run));
-    }
-    out
-}
-
-/// The settled steps as a table.
-pub(super) fn steps_table(run: &RunState) -> String {
-    let rows: Vec<Vec<String>> = run
-        .steps
-        .iter()
-        .map(|settled| {
-            let step = &settled.step;
-            let name =
-                step.item.as_ref().map_or_else(|| step.step_id.clone(), |item| format!("{} ({item})", step.step_id));
-            vec![
-                step.step_index.to_string(),
-                name,
-                step.skill.clone(),
-                step.status.word().to_owned(),
-                step.code.clone().unwrap_or_else(|| step.category.clone()),
-                step.attempts.saturating_sub(1).to_string(),
-                format!("{:.1}", step.duration_us as f64 / 1000.0),
-                format!("{:.4}", step.cost_microcents as f64 / 1_000_000.0),
-            ]
-        })
-        .collect();
-    table(&["#", "STEP", "SKILL", "STATUS", "OUTCOME", "RETRIES", "MS", "CENTS"], &rows)
 }

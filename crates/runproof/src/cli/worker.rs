@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use runproof_engine::ports::Journal;
+use runproof_proof::finding::counted;
 use serde_json::json;
 use tokio::task::JoinSet;
 
@@ -41,7 +42,7 @@ impl Worker {
         }
         output.note(&format!("working on {}", app.database.display()));
         let driven = self.work(&engine, output).await?;
-        output.print(&json!({ "driven": driven }), || format!("{driven} runs driven\n"));
+        output.print(&json!({ "driven": driven }), || format!("{} driven\n", counted(driven, "run", "runs")));
         Ok(0)
     }
 

@@ -85,6 +85,7 @@ codes! {
     LegacyFile "legacy.file" Usage;
     RunNotFound "run.not_found" Usage;
     RunNone "run.none" Usage;
+    OutputMissing "output.missing" Usage;
     DemoFolder "demo.folder" Usage;
     ExplainUnknown "explain.unknown" Usage;
 

@@ -48,6 +48,7 @@ pub const FAMILIES: &[Family] = &[
             "explain.unknown"
             "run.not_found"
             "run.none"
+            "output.missing"
             "run.over"
             "run.taken"
             "run.not_over"

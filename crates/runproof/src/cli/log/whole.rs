@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use runproof_proof::finding::counted;
 use runproof_proof::trust::Trust;
 use runproof_store::sqlite::{Snapshot, VerifyState};
 
@@ -87,7 +88,8 @@ impl Verify {
                 } else {
                     "with --state FILE it can go on later"
                 };
-                let message = format!("interrupted at {leaves} leaves; nothing is said about the ledger");
+                let leaves = counted(leaves, "leaf", "leaves");
+                let message = format!("interrupted at {leaves}; nothing is said about the ledger");
                 Err(AppError::new(Code::LogInterrupted, message).hint(hint))
             }
         }

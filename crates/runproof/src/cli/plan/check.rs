@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use runproof_engine::plan::{self, Estimate, PlanFinding, Severity};
 use runproof_proof::event::MAX_RUN_EVENTS;
+use runproof_proof::finding::counted;
 use serde_json::json;
 
 use super::{read, skills};
@@ -86,7 +87,8 @@ impl Judged {
         }
         let warnings = self.findings.iter().filter(|finding| finding.severity == Severity::Warning).count();
         let errors = self.findings.len() - warnings;
-        out.push_str(&format!("{}: {errors} errors, {warnings} warnings\n", if refused { "refused" } else { "valid" }));
+        let found = (counted(errors as u64, "error", "errors"), counted(warnings as u64, "warning", "warnings"));
+        out.push_str(&format!("{}: {}, {}\n", if refused { "refused" } else { "valid" }, found.0, found.1));
         if self.converted {
             out.push_str("one of the first system, converted: runproof plan convert shows what would be recorded\n");
         }
