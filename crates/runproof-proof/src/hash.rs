@@ -65,7 +65,9 @@ impl fmt::Debug for Hash {
 impl Serialize for Hash {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut text = [0u8; 64];
-        HEXLOWER.encode_mut(&self.0, &mut text);
+        for (digits, byte) in text.as_chunks_mut::<2>().0.iter_mut().zip(self.0) {
+            *digits = [byte >> 4, byte & 0xf].map(|value| value + if value < 10 { b'0' } else { b'a' - 10 });
+        }
         serializer.serialize_str(std::str::from_utf8(&text).unwrap_or_default())
     }
 }
@@ -133,7 +135,7 @@ impl HmacKey {
         Self(Hmac::new_from_slice(key).expect("HMAC takes keys of every length"))
     }
 
-    /// As [`hmac`].
+    /// As [`hmac()`], under this key.
     pub(crate) fn hmac(&self, parts: &[&[u8]]) -> Hash {
         finish(self.0.clone(), parts)
     }

@@ -190,8 +190,7 @@ impl<'a> Scanner<'a> {
         Ok(depth)
     }
 
-    /// Reads an integer; answers its text.
-    pub(crate) fn integer(&mut self) -> Result<&'a str, NotCanonical> {
+    fn integer(&mut self) -> Result<i64, NotCanonical> {
         let start = self.at;
         self.eat_byte(b'-');
         let digits = self.at;
@@ -208,17 +207,18 @@ impl<'a> Scanner<'a> {
         if text[0] == b'0' && (text.len() > 1 || digits > start) {
             return Err(NotCanonical { at: start, problem: "integer with a leading zero or minus zero" });
         }
+        let sign = if digits > start { -1 } else { 1 };
         let magnitude = text.iter().take(17).fold(0i64, |sum, digit| sum * 10 + i64::from(digit - b'0'));
         if text.len() > 16 || magnitude > MAX_INTEGER {
             return Err(NotCanonical { at: start, problem: "integer beyond 2^53 - 1" });
         }
-        Ok(self.since(start))
+        Ok(sign * magnitude)
     }
 
     /// Reads an integer that is not negative.
     pub(crate) fn unsigned(&mut self) -> Result<u64, NotCanonical> {
         let wrong = self.wrong("expected an integer that is not negative");
-        self.integer()?.parse().map_err(|_| wrong)
+        self.integer()?.try_into().map_err(|_| wrong)
     }
 
     /// Reads a string.

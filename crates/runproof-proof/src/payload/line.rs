@@ -156,7 +156,7 @@ fn read_whole(text: &str) -> Result<Form, NotCanonical> {
     let seed = scanner.hash()?;
     scanner.expect(",\"values\":", FORMS)?;
     let range = |start: usize, end: usize| start as u32..end as u32;
-    let mut fields = Vec::new();
+    let mut fields = Vec::with_capacity(1);
     scanner.members(DEPTH - 1, |scanner, name, depth| {
         let start = scanner.at();
         let depth = scanner.value(depth)?;

@@ -294,6 +294,23 @@ proptest! {
     }
 }
 
+#[test]
+fn a_hash_is_written_in_lower_case_digits_and_read_from_no_others() {
+    let bytes: [u8; 32] = std::array::from_fn(|index| (index * 9) as u8);
+    let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(serde_json::to_value(Hash(bytes)).unwrap(), json!(text));
+    assert_eq!(Hash::from_hex(&text), Some(Hash(bytes)));
+    for place in [0, 1, 31, 32, 63] {
+        for character in (0..=0x7f).map(char::from) {
+            let changed = format!("{}{character}{}", &text[..place], &text[place + 1..]);
+            let is_digit = character.is_ascii_digit() || ('a'..='f').contains(&character);
+            assert_eq!(Hash::from_hex(&changed).map(|hash| hash.hex()), is_digit.then_some(changed));
+        }
+    }
+    assert_eq!(Hash::from_hex(&text[1..]), None);
+    assert_eq!(Hash::from_hex(&format!("{text}0")), None);
+}
+
 /// Strings are searched for such characters several bytes at a time.
 #[test]
 fn a_character_is_judged_alike_at_every_place_of_a_string() {
