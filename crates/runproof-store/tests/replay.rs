@@ -395,7 +395,8 @@ fn withheld(bundle: &Bundle, hidden: &[(usize, &str)]) -> Bundle {
     let mut out = bundle.clone();
     for (seq, field) in hidden {
         let payload = &mut out.entries[*seq].payload;
-        *payload = Some(payload.as_ref().unwrap().without(field, None).unwrap());
+        let rest = payload.as_ref().unwrap().decode().without(field, None).unwrap();
+        *payload = Some(PayloadLine::parse(&rest.encode().unwrap()).unwrap());
     }
     Bundle::parse(&out.encode().unwrap()).unwrap()
 }
