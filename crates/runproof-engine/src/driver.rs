@@ -119,6 +119,8 @@ impl Driver {
         let mut intended: Vec<Intended> = Vec::new();
         let mut flights = Flights::new();
         let mut landed = None;
+        // What the stored run waits for beside its flights.
+        let mut due = Next::Open(None);
         for call in run.open() {
             // Left by a process that ended: what can be known of them is found out beside everything else.
             flights.push(Box::pin(self.recover(run.tenant.clone(), run.id.clone(), Arc::clone(call))));
@@ -147,7 +149,7 @@ impl Driver {
                     run = stored.clone();
                     intended.clear();
                     flights.push(Box::pin(self.invoke(Takeoff { again: true, ..takeoff }, run.deadline(), cancel)));
-                    command = self.wait(&mut flights, &Next::Open(None), &mut pending, &mut landed, cancel).await;
+                    command = self.wait(&mut flights, &due, &mut pending, &mut landed, cancel).await;
                     continue;
                 }
                 (committed, _) => committed?,
@@ -157,6 +159,7 @@ impl Driver {
                 return Ok((run, left));
             }
             stored = run.clone();
+            due = next.clone();
             for call in intended.drain(..) {
                 flights.push(Box::pin(self.invoke(self.takeoff(call), run.deadline(), cancel)));
             }
