@@ -3,6 +3,8 @@
 //! Needs no values, so it also judges bundles in which everything is withheld. What the engine should have decided is
 //! not judged here but by `replay` in `runproof-engine`.
 
+mod planned;
+
 use std::collections::BTreeMap;
 
 use crate::event::{
@@ -12,6 +14,7 @@ use crate::event::{
 use crate::finding::{Code, Finding};
 use crate::hash::Hash;
 use crate::merkle::Frontier;
+use planned::Planned;
 
 /// What a walk over a run's events gathered.
 #[derive(Clone, Debug)]
@@ -50,6 +53,7 @@ struct Walker<'a> {
     steps: BTreeMap<(String, Option<String>), Step>,
     created_at: u64,
     unknown: u64,
+    planned: Planned,
     walk: Walk,
 }
 
@@ -65,7 +69,8 @@ pub fn walk(run_id: &str, events: &[&Event], leaves: &[Hash]) -> Walk {
         steps: Vec::new(),
     };
     let created_at = events.first().map_or(0, |event| event.at);
-    let mut walker = Walker { run_id, steps: BTreeMap::new(), created_at, unknown: 0, walk };
+    let mut walker =
+        Walker { run_id, steps: BTreeMap::new(), created_at, unknown: 0, planned: Planned::default(), walk };
     let mut frontier = Frontier::default();
     for (event, leaf) in events.iter().zip(leaves) {
         if walker.walk.seal.is_some() {
@@ -117,6 +122,7 @@ impl Walker<'_> {
                 if !allowed {
                     self.find(Code::StructureOrder, event, "body.attempt", expected, body.attempt);
                 }
+                self.planned.intend(body);
             }
             Body::StepReturned(body) => {
                 self.walk.weakest = self.walk.weakest.max(body.evidence);
@@ -156,12 +162,12 @@ impl Walker<'_> {
             Body::StepSettled(body) => self.settle(event, body),
             Body::GapRecorded(body) => self.find(Code::GapRecorded, event, "body.gap", "none", body.gap),
             Body::RunSealed(body) => self.seal(event, body),
-            Body::RunPlanned(_)
-            | Body::StepExpanded(_)
-            | Body::RunClaimed(_)
+            Body::RunPlanned(body) => self.planned.plan(body),
+            Body::StepExpanded(body) => self.planned.expand(body),
+            Body::RunCancelRequested(_) => self.planned.cancel_requested = true,
+            Body::RunClaimed(_)
             | Body::RunPaused(_)
             | Body::RunResumed(_)
-            | Body::RunCancelRequested(_)
             | Body::PolicyChecked(_)
             | Body::ApprovalRequested(_)
             | Body::ApprovalDecided(_)
@@ -192,6 +198,9 @@ impl Walker<'_> {
             | Body::LogClosed(_) => {
                 self.find(Code::StructureOrder, event, "kind", "an event of a run", event.body.kind());
             }
+        }
+        for broken in std::mem::take(&mut self.planned.broken) {
+            self.find(Code::StructureOrder, event, broken.path, broken.expected, broken.got);
         }
     }
 
@@ -247,6 +256,7 @@ impl Walker<'_> {
                 category,
             );
         }
+        self.planned.settle(body);
     }
 
     fn seal(&mut self, event: &Event, body: &RunSealed) {
@@ -283,6 +293,7 @@ impl Walker<'_> {
         if self.walk.root != body.run_root {
             self.find(Code::SealRoot, event, "body.run_root", self.walk.root, body.run_root);
         }
+        self.planned.seal(body);
         self.walk.seal = Some(body.clone());
     }
 }

@@ -234,6 +234,7 @@ fn honest_cases() -> Vec<Case> {
     runs::planner_failed(&mut planner_failed);
     let mut empty = runs::ledger();
     let mut run = Run::create(&mut empty, TENANT, RUN, json!({}));
+    run.plan(&json!({"format": "runproof.plan/v1", "steps": [{"id": "ping", "skill": "http_call"}]}));
     run.step("ping", 0, &[attempt(json!({}), AttemptOutcome::Done, json!({}))]);
     run.seal(EndStatus::Succeeded, EndReason::PlanCompleted);
     let mut resolved = runs::ledger();
@@ -636,6 +637,19 @@ fn dishonest_cases() -> Vec<Case> {
             body.attempt = u32::MAX;
         }
     });
+    let order = Code::StructureOrder;
+    let mut success = runs::ledger();
+    let mut run = runs::two_steps(&mut success);
+    run.settle("refund", 1, 0, 0, StepStatus::Success);
+    run.seal(EndStatus::Succeeded, EndReason::PlanCompleted);
+    let success = with(success.bundle(TENANT, RUN), without_values);
+    let mut element = runs::ledger();
+    let mut run = runs::two_steps(&mut element);
+    run.expand("refund", 1, 2);
+    run.step("refund#2", 1, &[attempt(runs::refund(), AttemptOutcome::Done, json!({"id": "rf_1"}))]);
+    run.settle("refund", 1, 0, 0, StepStatus::Success);
+    run.seal(EndStatus::Succeeded, EndReason::PlanCompleted);
+    let element = element.bundle(TENANT, RUN);
     vec![
         wrong(
             "dishonest-time.bundle",
@@ -703,6 +717,14 @@ fn dishonest_cases() -> Vec<Case> {
             runs::unknown(&mut journal, Some(Resolution::Done));
             journal.bundle(TENANT, RUN)
         }),
+        wrong("dishonest-success.bundle", "a step succeeds without an attempt; every value withheld", order, &success),
+        wrong("dishonest-element.bundle", "a call for the third element of two", order, &element),
+        wrong(
+            "dishonest-reason.bundle",
+            "cancelled, and nobody asked for it",
+            order,
+            &sealed(|seal| (seal.status, seal.reason) = (EndStatus::Cancelled, EndReason::CancelRequested)),
+        ),
     ]
 }
 
@@ -833,6 +855,8 @@ fn malformed_cases() -> Vec<Case> {
 pub(crate) fn long(steps: u32) -> Bundle {
     let mut journal = runs::ledger();
     let mut run = Run::create(&mut journal, TENANT, RUN, json!("long"));
+    let planned: Vec<_> = (0..steps).map(|step| json!({"id": format!("s_{step}"), "skill": "http_call"})).collect();
+    run.plan(&json!({"format": "runproof.plan/v1", "steps": planned}));
     for step in 0..steps {
         run.step(&format!("s_{step}"), step, &[attempt(json!({"n": step}), AttemptOutcome::Done, json!({"n": step}))]);
     }

@@ -7,6 +7,7 @@ mod bundles;
 mod generate;
 mod journal;
 mod mutation;
+mod order;
 mod properties;
 mod runs;
 mod samples;

@@ -37,6 +37,11 @@ fn text(text: &str) -> String {
     text.to_owned()
 }
 
+/// A call is written as its step, or as its step, `#` and its item.
+fn step_and_item(call: &str) -> (String, Option<String>) {
+    call.split_once('#').map_or_else(|| (text(call), None), |(step_id, item)| (text(step_id), Some(text(item))))
+}
+
 fn operator() -> Actor {
     Actor { authenticated_by: text("api_key"), id: Some(text("key_7")), actor_type: ActorType::Human }
 }
@@ -136,28 +141,37 @@ impl<'a> Run<'a> {
         self.append(|_| RunClaimed { epoch: 1, worker: text("w_1") });
     }
 
-    pub(crate) fn intend(&mut self, step_id: &str, plan_index: u32, number: u32, params: Value) {
+    /// The list of a step.
+    pub(crate) fn expand(&mut self, step_id: &str, plan_index: u32, count: u32) {
+        let (items, step_id) = (json!((0..count).collect::<Vec<_>>()), text(step_id));
+        self.append(|values| StepExpanded { count, items: values.commit("items", items), plan_index, step_id });
+    }
+
+    pub(crate) fn intend(&mut self, call: &str, plan_index: u32, number: u32, params: Value) {
         self.intents += 1;
         self.totals.attempts += 1;
-        let key = idempotency_key(&self.tenant, &self.run_id, step_id, "", "http_call");
+        let (step_id, item) = step_and_item(call);
+        let key =
+            idempotency_key(&self.tenant, &self.run_id, &step_id, item.as_deref().unwrap_or_default(), "http_call");
         self.append(|values| StepIntended {
             attempt: number,
             cost_limit_microcents: 1_000,
             effect: EffectClass::Idempotent,
             gate: GateRecord::new(Decision::Allow, "builtin/empty@1"),
             idempotency_key: key,
-            item: None,
+            item,
             params: values.commit("params", params),
             plan_index,
             skill: text("http_call"),
             skill_version: text("1.0.0"),
-            step_id: text(step_id),
+            step_id,
             timeout_us: 30_000_000,
         });
     }
 
-    pub(crate) fn returned(&mut self, step_id: &str, number: u32, attempt: &Attempt, then: Then) {
+    pub(crate) fn returned(&mut self, call: &str, number: u32, attempt: &Attempt, then: Then) {
         self.outcomes += 1;
+        let (step_id, item) = step_and_item(call);
         self.totals.cost_microcents += attempt.cost;
         let retry_at = (then == Then::Retry).then_some(self.journal.at + 500);
         let done = attempt.outcome == AttemptOutcome::Done;
@@ -171,24 +185,24 @@ impl<'a> Run<'a> {
             duration_us: 400,
             error: answer.clone().filter(|_| !done).map(|answer| values.commit("error", answer)),
             evidence: EvidenceClass::Executed,
-            item: None,
+            item,
             outcome: attempt.outcome,
             output: answer.filter(|_| done).map(|answer| values.commit("output", answer)),
             retry_after_us: None,
             retry_at,
             retryable: !done,
-            step_id: text(step_id),
+            step_id,
             then,
             via: Via::Call,
         });
     }
 
     /// One step with all its attempts, and its settling.
-    pub(crate) fn step(&mut self, step_id: &str, plan_index: u32, attempts: &[Attempt]) {
+    pub(crate) fn step(&mut self, call: &str, plan_index: u32, attempts: &[Attempt]) {
         for (number, attempt) in (1u32..).zip(attempts) {
             let then = if number as usize == attempts.len() { Then::Settle } else { Then::Retry };
-            self.intend(step_id, plan_index, number, attempt.params.clone());
-            self.returned(step_id, number, attempt, then);
+            self.intend(call, plan_index, number, attempt.params.clone());
+            self.returned(call, number, attempt, then);
         }
         let status = match attempts.last().map(|attempt| attempt.outcome) {
             Some(AttemptOutcome::Done) => StepStatus::Success,
@@ -197,10 +211,11 @@ impl<'a> Run<'a> {
             None => StepStatus::Skipped,
         };
         let cost = attempts.iter().map(|attempt| attempt.cost).sum();
-        self.settle(step_id, plan_index, attempts.len() as u32, cost, status);
+        self.settle(call, plan_index, attempts.len() as u32, cost, status);
     }
 
-    pub(crate) fn settle(&mut self, step_id: &str, plan_index: u32, attempts: u32, cost: u64, status: StepStatus) {
+    pub(crate) fn settle(&mut self, call: &str, plan_index: u32, attempts: u32, cost: u64, status: StepStatus) {
+        let (step_id, item) = step_and_item(call);
         let category = match status {
             StepStatus::Success => "execution",
             StepStatus::Failure | StepStatus::Unknown => "server",
@@ -216,13 +231,17 @@ impl<'a> Run<'a> {
             cost_microcents: cost,
             duration_us: u64::from(attempts) * 400,
             error: None,
-            item: None,
+            item,
             plan_index,
             skill: text("http_call"),
             status,
-            step_id: text(step_id),
+            step_id,
             step_index,
         });
+    }
+
+    pub(crate) fn cancel(&mut self) {
+        self.append(|_| RunCancelRequested { actor: operator(), reason: None });
     }
 
     pub(crate) fn resolve(&mut self, step_id: &str, number: u32, resolution: Resolution) {
@@ -343,6 +362,7 @@ pub(crate) fn unknown(journal: &mut Journal, resolution: Option<Resolution>) {
         }
         None => {
             run.settle("refund", 1, 1, lost.cost, StepStatus::Unknown);
+            run.cancel();
             run.seal(EndStatus::Cancelled, EndReason::CancelRequested);
         }
     }

@@ -197,6 +197,18 @@ WORDS = {name: set(words.split()) for name, words in {
 
 SETTLED_CATEGORIES = WORDS["error_category"] | {"execution", "skipped"}
 
+# The status that goes with each reason.
+END_STATUS = {reason: status for status, reasons in {
+    "succeeded": "plan_completed",
+    "failed": "step_failed planner_failed run_timeout limit_reached",
+    "halted": "gate_failed policy_halt budget_exhausted",
+    "cancelled": "cancel_requested",
+}.items() for reason in reasons.split()}
+
+# The item of an element, of its fallback, or of a step's fallback.
+ITEM = re.compile(r"fallback|(?P<element>0|[1-9][0-9]{0,9})(?P<fallback>\.fallback)?")
+MAX_ELEMENTS = 1_000
+
 
 def fields(table):
     """"name:type name?:type" as {name: (type, optional)}."""
@@ -835,6 +847,8 @@ class Walk:
     def __init__(self, bundle):
         self.bundle, self.structure, self.seal = bundle, Findings(), Findings()
         self.pairs, self.sealed, self.settled, self.resolved, self.unknown = {}, False, 0, 0, 0
+        self.step_count, self.cancel_requested = None, False
+        self.positions, self.owners, self.expanded, self.called, self.failed = {}, {}, {}, set(), set()
         self.leaves = []
         for event in bundle.events:
             self.step(event)
@@ -859,10 +873,53 @@ class Walk:
     def run_created(self, event, body, pair):
         self.rule(body["run_id"] == self.bundle.header["run_id"], "structure.first", event, "$.body.run_id")
 
+    def run_planned(self, event, body, pair):
+        self.rule(self.step_count is None, "structure.order", event, "$.kind")
+        if self.step_count is None:
+            self.step_count = body["step_count"]
+
+    def run_cancel_requested(self, event, body, pair):
+        self.cancel_requested = True
+
+    def in_plan(self, event, body):
+        """One position for a step, one step for a position, and both in a plan that is there."""
+        self.rule(self.step_count is not None, "structure.order", event, "$.kind")
+        if self.step_count is None:
+            return
+        step_id, index = body["step_id"], body["plan_index"]
+        self.rule(self.positions.setdefault(step_id, index) == index, "structure.order", event, "$.body.plan_index")
+        self.rule(self.owners.setdefault(index, step_id) == step_id, "structure.order", event, "$.body.step_id")
+        self.rule(index < self.step_count, "structure.order", event, "$.body.plan_index")
+
+    def item_fits(self, body, settles):
+        step_id, item, count = body["step_id"], body.get("item"), self.expanded.get(body["step_id"])
+        if item is None:
+            return settles or count is None
+        match = ITEM.fullmatch(item)
+        if match is None:
+            return False
+        element, fallback = match["element"], match["fallback"] is not None or item == "fallback"
+        if element is None and count is not None:
+            return False
+        if element is not None and (count is None or int(element) >= count):
+            return False
+        return not fallback or (step_id, element) in self.failed
+
+    def step_expanded(self, event, body, pair):
+        self.in_plan(event, body)
+        step_id = body["step_id"]
+        self.rule(step_id not in self.expanded and step_id not in self.called,
+                  "structure.order", event, "$.body.step_id")
+        self.rule(body["count"] <= MAX_ELEMENTS, "structure.order", event, "$.body.count")
+        self.expanded.setdefault(step_id, body["count"])
+
     def step_intended(self, event, body, pair):
         self.rule(not pair.open and not pair.settled and body["attempt"] == pair.intended + 1,
                   "structure.order", event, "$.body.attempt")
         pair.intended, pair.open, pair.resolution, pair.effect = body["attempt"], True, None, body["effect"]
+        self.in_plan(event, body)
+        self.rule(self.item_fits(body, settles=False), "structure.order", event, "$.body.item")
+        self.called.add(body["step_id"])
 
     def step_returned(self, event, body, pair):
         self.rule(pair.open and body["attempt"] == pair.intended, "structure.order", event, "$.body.attempt")
@@ -884,6 +941,14 @@ class Walk:
         self.rule(pair.fits(body["status"]), "structure.order", event, "$.body.status")
         self.rule(body["status"] != "unknown" and not pair.doubtful(), "outcome.unknown", event, "$.body.status")
         self.rule(body["category"] in SETTLED_CATEGORIES, "structure.order", event, "$.body.category")
+        self.in_plan(event, body)
+        self.rule(self.item_fits(body, settles=True), "structure.order", event, "$.body.item")
+        step_id, item = body["step_id"], body.get("item")
+        self.rule(body["attempts"] > 0 or body["status"] != "success" or item is None and step_id in self.expanded,
+                  "structure.order", event, "$.body.attempts")
+        self.called.add(step_id)
+        if body["status"] == "failure":
+            self.failed.add((step_id, item))
         pair.settled = True
         self.settled += 1
         self.unknown += body["status"] == "unknown"
@@ -903,6 +968,11 @@ class Walk:
         for name, total in totals.items():
             self.rule(body["totals"][name] == total, "seal.totals", event, f"$.body.totals.{name}")
         self.rule(body["run_root"] == tree_root(self.leaves).hex(), "seal.root", event, "$.body.run_root")
+        reason = body["reason"]
+        self.rule(body["status"] == END_STATUS[reason], "structure.order", event, "$.body.reason")
+        for one, holds in (("plan_completed", self.step_count is not None),
+                           ("planner_failed", self.step_count is None), ("cancel_requested", self.cancel_requested)):
+            self.rule(reason != one or holds, "structure.order", event, "$.body.reason")
         self.sealed = True
 
 
