@@ -50,15 +50,15 @@ struct Step {
 
 struct Walker<'a> {
     run_id: &'a str,
-    steps: BTreeMap<(String, Option<String>), Step>,
+    steps: BTreeMap<(&'a str, Option<&'a str>), Step>,
     created_at: u64,
     unknown: u64,
-    planned: Planned,
+    planned: Planned<'a>,
     walk: Walk,
 }
 
 /// Walks the events of a run in order. `leaves` are their leaf hashes.
-pub fn walk(run_id: &str, events: &[&Event], leaves: &[Hash]) -> Walk {
+pub fn walk<'a>(run_id: &'a str, events: &[&'a Event], leaves: &[Hash]) -> Walk {
     let walk = Walk {
         findings: Vec::new(),
         step_count: 0,
@@ -91,14 +91,14 @@ pub fn walk(run_id: &str, events: &[&Event], leaves: &[Hash]) -> Walk {
     walker.walk
 }
 
-impl Walker<'_> {
+impl<'a> Walker<'a> {
     fn find(&mut self, code: Code, event: &Event, path: &str, expected: impl ToString, got: impl ToString) {
         let place = format!("$.{path}");
         self.walk.findings.push(Finding::new(code, self.run_id, place).at(event.seq).differs(expected, got));
     }
 
     #[expect(clippy::too_many_lines, reason = "one arm for each kind of event; the table is read top to bottom")]
-    fn step(&mut self, event: &Event) {
+    fn step(&mut self, event: &'a Event) {
         let first = matches!(event.body, Body::RunCreated(_));
         if first != (event.seq == 0) {
             let expected = if event.seq == 0 { "run.created" } else { "any later event" };
@@ -111,7 +111,7 @@ impl Walker<'_> {
                 }
             }
             Body::StepIntended(body) => {
-                let step = self.steps.entry((body.step_id.clone(), body.item.clone())).or_default();
+                let step = self.steps.entry((body.step_id.as_str(), body.item.as_deref())).or_default();
                 let expected = u64::from(step.intended) + 1;
                 let allowed = !step.open && !step.settled && u64::from(body.attempt) == expected;
                 step.intended = body.attempt;
@@ -126,7 +126,7 @@ impl Walker<'_> {
             }
             Body::StepReturned(body) => {
                 self.walk.weakest = self.walk.weakest.max(body.evidence);
-                let step = self.steps.entry((body.step_id.clone(), body.item.clone())).or_default();
+                let step = self.steps.entry((body.step_id.as_str(), body.item.as_deref())).or_default();
                 let allowed = step.open && body.attempt == step.intended;
                 let expected = step.intended;
                 step.open = false;
@@ -145,7 +145,7 @@ impl Walker<'_> {
             }
             Body::StepResolved(body) => {
                 self.walk.resolved += 1;
-                let step = self.steps.entry((body.step_id.clone(), body.item.clone())).or_default();
+                let step = self.steps.entry((body.step_id.as_str(), body.item.as_deref())).or_default();
                 let unknown = step.last == Some(AttemptOutcome::Unknown) && step.resolution.is_none();
                 let allowed = unknown && !step.open && !step.settled && body.attempt == step.intended;
                 step.resolution = Some(body.resolution);
@@ -204,11 +204,11 @@ impl Walker<'_> {
         }
     }
 
-    fn settle(&mut self, event: &Event, body: &StepSettled) {
+    fn settle(&mut self, event: &'a Event, body: &'a StepSettled) {
         let index = self.walk.step_count;
         self.walk.step_count += 1;
         self.walk.steps.push((body.step_index, body.skill.clone(), body.status));
-        let step = self.steps.entry((body.step_id.clone(), body.item.clone())).or_default();
+        let step = self.steps.entry((body.step_id.as_str(), body.item.as_deref())).or_default();
         let allowed = !step.open && !step.settled;
         let sums = [
             ("body.attempts", u64::from(step.intended), u64::from(body.attempts)),

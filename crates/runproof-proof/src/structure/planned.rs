@@ -17,53 +17,53 @@ pub(super) struct Broken {
 
 /// What the events so far say about the plan.
 #[derive(Default)]
-pub(super) struct Planned {
+pub(super) struct Planned<'a> {
     pub(super) cancel_requested: bool,
     pub(super) broken: Vec<Broken>,
     /// `step_count` of the plan.
     step_count: Option<u64>,
-    positions: BTreeMap<String, u32>,
-    owners: BTreeMap<u32, String>,
+    positions: BTreeMap<&'a str, u32>,
+    owners: BTreeMap<u32, &'a str>,
     /// Lengths of the lists.
-    expanded: BTreeMap<String, u32>,
+    expanded: BTreeMap<&'a str, u32>,
     /// Steps with a call that began or settled.
-    called: BTreeSet<String>,
+    called: BTreeSet<&'a str>,
     /// Calls that settled as failures.
-    failed: BTreeSet<(String, Option<String>)>,
+    failed: BTreeSet<(&'a str, Option<&'a str>)>,
 }
 
-impl Planned {
+impl<'a> Planned<'a> {
     pub(super) fn plan(&mut self, body: &RunPlanned) {
         self.rule(self.step_count.is_none(), "kind", "one plan", "another");
         self.step_count.get_or_insert(body.step_count);
     }
 
-    pub(super) fn expand(&mut self, body: &StepExpanded) {
+    pub(super) fn expand(&mut self, body: &'a StepExpanded) {
         self.place(&body.step_id, body.plan_index);
-        let first = !self.expanded.contains_key(&body.step_id) && !self.called.contains(&body.step_id);
+        let first = !self.expanded.contains_key(body.step_id.as_str()) && !self.called.contains(body.step_id.as_str());
         self.rule(first, "body.step_id", "a step without a list and without a call", &body.step_id);
-        self.rule(body.count <= MAX_ELEMENTS, "body.count", format!("at most {MAX_ELEMENTS}"), body.count);
-        self.expanded.entry(body.step_id.clone()).or_insert(body.count);
+        self.rule(body.count <= MAX_ELEMENTS, "body.count", format_args!("at most {MAX_ELEMENTS}"), body.count);
+        self.expanded.entry(&body.step_id).or_insert(body.count);
     }
 
-    pub(super) fn intend(&mut self, body: &StepIntended) {
+    pub(super) fn intend(&mut self, body: &'a StepIntended) {
         self.place(&body.step_id, body.plan_index);
-        let own = body.item.is_none() && !self.expanded.contains_key(&body.step_id);
+        let own = body.item.is_none() && !self.expanded.contains_key(body.step_id.as_str());
         let allowed = own || self.is_item(&body.step_id, body.item.as_deref());
         self.rule(allowed, "body.item", "a call of this step", body.item.as_deref().unwrap_or("none"));
-        self.called.insert(body.step_id.clone());
+        self.called.insert(&body.step_id);
     }
 
-    pub(super) fn settle(&mut self, body: &StepSettled) {
+    pub(super) fn settle(&mut self, body: &'a StepSettled) {
         self.place(&body.step_id, body.plan_index);
         let allowed = body.item.is_none() || self.is_item(&body.step_id, body.item.as_deref());
         self.rule(allowed, "body.item", "a call of this step", body.item.as_deref().unwrap_or("none"));
-        let of_list = body.item.is_none() && self.expanded.contains_key(&body.step_id);
+        let of_list = body.item.is_none() && self.expanded.contains_key(body.step_id.as_str());
         let made = body.attempts > 0 || body.status != StepStatus::Success || of_list;
         self.rule(made, "body.attempts", "an attempt that succeeded", body.attempts);
-        self.called.insert(body.step_id.clone());
+        self.called.insert(&body.step_id);
         if body.status == StepStatus::Failure {
-            self.failed.insert((body.step_id.clone(), body.item.clone()));
+            self.failed.insert((&body.step_id, body.item.as_deref()));
         }
     }
 
@@ -77,7 +77,7 @@ impl Planned {
             EndReason::CancelRequested => EndStatus::Cancelled,
         };
         let reason = body.reason;
-        self.rule(body.status == status, "body.reason", format!("a reason for {}", body.status), reason);
+        self.rule(body.status == status, "body.reason", format_args!("a reason for {}", body.status), reason);
         match reason {
             EndReason::PlanCompleted => self.rule(self.step_count.is_some(), "body.reason", "a plan", reason),
             EndReason::PlannerFailed => self.rule(self.step_count.is_none(), "body.reason", "no plan", reason),
@@ -94,16 +94,16 @@ impl Planned {
     }
 
     /// A step stands at one position of a plan that is there, and no other step does.
-    fn place(&mut self, step_id: &str, plan_index: u32) {
+    fn place(&mut self, step_id: &'a str, plan_index: u32) {
         let Some(step_count) = self.step_count else {
             return self.rule(false, "kind", "a plan before it", "none");
         };
-        let position = *self.positions.entry(step_id.to_owned()).or_insert(plan_index);
+        let position = *self.positions.entry(step_id).or_insert(plan_index);
         self.rule(position == plan_index, "body.plan_index", position, plan_index);
-        let owner = self.owners.entry(plan_index).or_insert_with(|| step_id.to_owned()).clone();
+        let owner = *self.owners.entry(plan_index).or_insert(step_id);
         self.rule(owner == step_id, "body.step_id", owner, step_id);
         let inside = u64::from(plan_index) < step_count;
-        self.rule(inside, "body.plan_index", format!("less than {step_count}"), plan_index);
+        self.rule(inside, "body.plan_index", format_args!("less than {step_count}"), plan_index);
     }
 
     /// Whether the item is an element, or a fallback of a call that failed.
@@ -121,7 +121,7 @@ impl Planned {
             }
             (None, Some(_)) | (Some(_), None) => false,
         };
-        fits && (!is_fallback || self.failed.contains(&(step_id.to_owned(), call.map(str::to_owned))))
+        fits && (!is_fallback || self.failed.contains(&(step_id, call)))
     }
 
     fn rule(&mut self, holds: bool, path: &'static str, expected: impl ToString, got: impl ToString) {
