@@ -248,6 +248,12 @@ fn an_expression_has_a_length_and_a_depth() {
     check(&vec!["1"; 64].join("+"), json!(64));
     check_refused(&vec!["1"; 65].join("+"), DEEP);
     check_refused(&format!("{}1", "true?1:".repeat(70)), DEEP);
+    on_a_small_stack(|| {
+        check_refused(&format!("{}1", "true?1:".repeat(140)), DEEP);
+        // The check before the parser takes the brackets for text.
+        check_refused(&format!("r'\\' + {}1{}", "(".repeat(500), ")".repeat(500)), DEEP);
+        check_refused(&format!("r'\\' + {}", "[".repeat(1000)), DEEP);
+    });
 }
 
 #[test]

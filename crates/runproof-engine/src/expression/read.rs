@@ -30,9 +30,12 @@ const FUNCTIONS: [(&str, bool, Option<usize>, &str); 14] = [
 /// What a value can begin with.
 const ROOTS: [&str; 7] = ["steps", "outputs", "inputs", "item", "item_index", "goal", "run"];
 
+/// How deep the parser goes before it gives up: deeper than any expression that is accepted.
+const MAX_PARSED: u16 = (MAX_NESTING + MAX_DEPTH) as u16;
+
 pub(super) fn read(text: &str) -> Result<Expression, ExpressionError> {
     check_form(text)?;
-    let parser = cel::parser::Parser::new().max_recursion_depth(2 * MAX_DEPTH as u16);
+    let parser = cel::parser::Parser::new().max_recursion_depth(MAX_PARSED);
     let tree = parser.parse(text).map_err(|errors| syntax(&errors))?;
     let mut reader = Reader::default();
     let tree = reader.node(tree, 1)?;
@@ -78,6 +81,9 @@ fn syntax(errors: &ParseErrors) -> ExpressionError {
     let Some(first) = errors.errors.first() else {
         return ExpressionError::Syntax { line: 1, column: 1, problem: "it cannot be read".to_owned() };
     };
+    if first.msg.contains("Recursion limit") {
+        return ExpressionError::TooDeep;
+    }
     let problem = first.msg.strip_prefix("Syntax error: ").unwrap_or(&first.msg);
     let problem = problem.split(" expecting ").next().unwrap_or(problem).replace("'<EOF>'", "end");
     let number = |place: isize| usize::try_from(place).unwrap_or(0).max(1);
