@@ -7,6 +7,7 @@ pub mod faults;
 pub mod memory;
 pub mod migrate;
 pub mod sqlite;
+pub mod postgres;
 mod tree;
 
 use std::collections::BTreeMap;
