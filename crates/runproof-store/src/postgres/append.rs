@@ -205,7 +205,7 @@ async fn transaction(shared: &Shared, client: &Client, jobs: &[Job]) -> Result<B
     params.extend(steps.params());
     let sql = include_str!("../../sql/postgres/append.sql");
     let rows = in_time(async {
-        let (begun, rows) = futures_util::join!(client.batch_execute(&begin), client.query_typed(sql, &params));
+        let (begun, rows) = tokio::join!(biased;client.batch_execute(&begin), client.query_typed(sql, &params));
         begun?;
         rows
     })
@@ -242,7 +242,7 @@ async fn project(client: &Client, appends: &[&Append]) -> Result<(), Problem> {
     ];
     let [run, trace, seal] = [columns[0].params(), columns[1].params(), columns[2].params()];
     let changed = in_time(async {
-        let (run, trace, seal, ended) = futures_util::join!(
+        let (run, trace, seal, ended) = tokio::join!(biased;
             some(client, count[0], include_str!("../../sql/postgres/update_runs.sql"), &run),
             some(client, count[1], include_str!("../../sql/postgres/complete_traces.sql"), &trace),
             some(client, count[2], include_str!("../../sql/postgres/insert_seals.sql"), &seal),

@@ -100,7 +100,7 @@ pub(super) async fn claim(
     }
     let mut taken = Vec::with_capacity(rows.len());
     for row in &rows {
-        let key = || Ok::<_, tokio_postgres::Error>((row.try_get(0)?, row.try_get(1)?, row.try_get::<_, i64>(2)?));
+        let key = || Ok::<(String, String, i64), tokio_postgres::Error>((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?));
         let (tenant, run_id, epoch) = key().map_err(|error| super::connect::unavailable(&error))?;
         if !shared.held.has(owner, &tenant, &run_id) {
             taken.push((tenant, run_id, epoch));
@@ -132,7 +132,7 @@ async fn load_claims(
     let begin = begin(tenants.iter().copied());
     let mut streams = in_time(async {
         let (begun, streams, ended) =
-            futures_util::join!(client.batch_execute(&begin), transitions(client, &keys), client.batch_execute("COMMIT"));
+            tokio::join!(biased;client.batch_execute(&begin), transitions(client, &keys), client.batch_execute("COMMIT"));
         begun?;
         let streams = streams?;
         ended?;
@@ -264,7 +264,7 @@ pub(super) async fn execute(
     let client = connection(&shared.pool).await?;
     let begin = begin(tenants.iter().copied());
     let done = in_time(async {
-        let (begun, changed, ended) = futures_util::join!(
+        let (begun, changed, ended) = tokio::join!(biased;
             client.batch_execute(&begin),
             client.execute_typed(sql, params),
             client.batch_execute("COMMIT")

@@ -163,7 +163,7 @@ async fn transaction(shared: &Shared, client: &Client, jobs: &[Job], unsure: boo
     let tenants: [Param<'_>; 1] = [(&asked.tenants, Type::TEXT_ARRAY)];
     let params = asked.params();
     let (heads, facts) = in_time(async {
-        let (begun, heads, facts) = futures_util::join!(
+        let (begun, heads, facts) = tokio::join!(biased;
             client.batch_execute(&begin),
             client.query_typed(include_str!("../../sql/postgres/lock_heads.sql"), &tenants),
             client.query_typed(include_str!("../../sql/postgres/read_openings.sql"), &params)
@@ -434,7 +434,7 @@ impl Written {
         let heads = heads.params();
         let any = !self.runs.is_empty();
         in_time(async {
-            let (transitions, runs, traces, seals, queue, keys, heads, ended) = futures_util::join!(
+            let (transitions, runs, traces, seals, queue, keys, heads, ended) = tokio::join!(biased;
                 some(client, any, include_str!("../../sql/postgres/insert_transitions.sql"), &transitions),
                 some(client, any, include_str!("../../sql/postgres/insert_runs.sql"), &runs),
                 some(client, any, include_str!("../../sql/postgres/insert_traces.sql"), &traces),

@@ -80,7 +80,7 @@ impl Failure {
 pub(super) async fn read(client: &Client, tenants: &[&str], sql: &str, params: &[Param<'_>]) -> Result<Vec<Answer>, Failure> {
     let begin = begin(tenants.iter().copied());
     in_time(async {
-        let (begun, rows, ended) = futures_util::join!(
+        let (begun, rows, ended) = tokio::join!(biased;
             client.batch_execute(&begin),
             client.query_typed(sql, params),
             client.batch_execute("COMMIT")

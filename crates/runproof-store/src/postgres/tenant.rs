@@ -101,7 +101,7 @@ async fn transaction(
     let rows = HeadRows::of(&[(tenant.to_owned(), (event.head, head.1))].into());
     let (transitions, rows) = (transitions.params(), rows.params());
     in_time(async {
-        let (written, moved, ended) = futures_util::join!(
+        let (written, moved, ended) = tokio::join!(biased;
             client.execute_typed(include_str!("../../sql/postgres/insert_transitions.sql"), &transitions),
             client.execute_typed(include_str!("../../sql/postgres/write_heads.sql"), &rows),
             client.batch_execute("COMMIT")
