@@ -61,12 +61,12 @@ pub(super) async fn claim(
     owner: &str,
     now: u64,
     limit: usize,
-    after: &str,
 ) -> Result<Claims, StoreError> {
     if limit == 0 {
         return Ok(Claims::default());
     }
     let client = connection(&shared.pool).await?;
+    let after = shared.cursor.lock().map(|cursor| cursor.clone()).unwrap_or_default();
     let (at, most, format) = (int(now), i32::try_from(limit).unwrap_or(i32::MAX), level());
     let params: [Param<'_>; 5] = [
         (&owner, Type::TEXT),
@@ -107,6 +107,9 @@ pub(super) async fn claim(
         }
     }
     shared.held.believe();
+    if let (Ok(mut cursor), Some((tenant, ..))) = (shared.cursor.lock(), taken.last()) {
+        cursor.clone_from(tenant);
+    }
     shared.count(taken.len());
     load_claims(shared, &client, owner, now, taken).await
 }

@@ -136,6 +136,12 @@ enum Problem {
     Failed(Failure),
 }
 
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
 impl From<Failure> for Problem {
     fn from(failure: Failure) -> Self {
         Self::Failed(failure)

@@ -138,7 +138,7 @@ async fn lock(
             _ => Ok((head, 0)),
         };
     }
-    let tenants = [tenant].as_slice();
+    let tenants = vec![tenant];
     let params: [Param<'_>; 1] = [(&tenants, Type::TEXT_ARRAY)];
     let rows = in_time(client.query_typed(include_str!("../../sql/postgres/lock_heads.sql"), &params)).await?;
     let mut heads = read_heads(&rows)?;

@@ -9,10 +9,16 @@ use super::Shared;
 use super::append::int;
 use super::claim::{execute, rows};
 use super::session::Param;
-use crate::{CommandError, LeaseTerms, LimitRow, Reaped, Request, WorkerAbout, WorkerRow};
+use crate::{CommandError, LimitRow, Reaped, Request, WorkerAbout, WorkerRow};
 
 fn said(error: tokio_postgres::Error) -> StoreError {
     super::connect::unavailable(&error)
+}
+
+/// Microseconds since 1970, by the clock of this machine: a run that is freed may go on at once.
+fn now() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
 
 fn micros(duration: std::time::Duration) -> f64 {
@@ -23,13 +29,8 @@ fn count(row: &Row, index: usize) -> Result<u64, StoreError> {
     Ok(u64::try_from(row.try_get::<_, i64>(index).map_err(said)?).unwrap_or(0))
 }
 
-pub(super) async fn register(
-    shared: &Shared,
-    terms: &LeaseTerms,
-    worker: &str,
-    about: &WorkerAbout,
-) -> Result<(), StoreError> {
-    let (concurrency, lasts) = (i32::try_from(about.concurrency).unwrap_or(i32::MAX), micros(terms.lasts));
+pub(super) async fn register(shared: &Shared, worker: &str, about: &WorkerAbout) -> Result<(), StoreError> {
+    let (concurrency, lasts) = (i32::try_from(about.concurrency).unwrap_or(i32::MAX), micros(shared.terms.lasts));
     let params: [Param<'_>; 5] = [
         (&worker, Type::TEXT),
         (&about.version, Type::TEXT),
@@ -40,19 +41,21 @@ pub(super) async fn register(
     execute(shared, &[], include_str!("../../sql/postgres/register_worker.sql"), &params).await.map(drop)
 }
 
-pub(super) async fn heartbeat(shared: &Shared, terms: &LeaseTerms, worker: &str) -> Result<bool, StoreError> {
-    let lasts = micros(terms.lasts);
+pub(super) async fn heartbeat(shared: &Shared, worker: &str) -> Result<bool, StoreError> {
+    let lasts = micros(shared.terms.lasts);
     let params: [Param<'_>; 2] = [(&worker, Type::TEXT), (&lasts, Type::FLOAT8)];
     Ok(execute(shared, &[], include_str!("../../sql/postgres/heartbeat.sql"), &params).await? == 1)
 }
 
+/// Ends a lease; what the worker held is freed with the next reaping, which is now.
 pub(super) async fn retire(shared: &Shared, worker: &str) -> Result<(), StoreError> {
     let params: [Param<'_>; 1] = [(&worker, Type::TEXT)];
-    execute(shared, &[], include_str!("../../sql/postgres/retire_worker.sql"), &params).await.map(drop)
+    execute(shared, &[], include_str!("../../sql/postgres/retire_worker.sql"), &params).await?;
+    reap(shared).await.map(drop)
 }
 
-pub(super) async fn reap(shared: &Shared, terms: &LeaseTerms, now: u64) -> Result<Reaped, StoreError> {
-    let (grace, now) = (micros(terms.grace), int(now));
+pub(super) async fn reap(shared: &Shared) -> Result<Reaped, StoreError> {
+    let (grace, now) = (micros(shared.terms.grace), now());
     let params: [Param<'_>; 2] = [(&grace, Type::FLOAT8), (&now, Type::INT8)];
     let found = rows(shared, &[], include_str!("../../sql/postgres/reap.sql"), &params).await?;
     let Some(row) = found.first() else { return Ok(Reaped { workers: 0, runs: 0 }) };
