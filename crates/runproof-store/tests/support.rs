@@ -284,6 +284,7 @@ pub(crate) fn request(tenant: &str, run_id: &str, plan: Option<Value>) -> RunReq
         actor: operator(),
         synthetic_scenario_id: None,
         idempotency_key: None,
+        priority: 5,
     }
 }
 
@@ -369,7 +370,7 @@ impl Process {
     /// Takes and drives whatever is due, now or at any time, until nothing is.
     pub(crate) fn drive_all_due(&self) {
         loop {
-            let due = block_on(self.journal.claim(WORKER, u64::MAX >> 1, 16)).unwrap();
+            let due = block_on(self.journal.claim(WORKER, u64::MAX >> 1, 16)).unwrap().taken;
             if due.is_empty() {
                 return;
             }
@@ -459,7 +460,7 @@ pub(crate) fn placed(transitions: &[TransitionRow]) -> Vec<Placed> {
             let payload = payloads.next().unwrap_or_default();
             let payload = (!payload.is_empty()).then(|| PayloadLine::parse(payload.as_bytes()).unwrap());
             let entry = Entry { event, leaf: leaf(line.as_bytes()), payload };
-            out.push(Placed { index: row.first_leaf + offset, entry });
+            out.push(Placed { index: row.first_leaf.expect("a place") + offset, entry });
         }
         assert!(payloads.next().is_none(), "a payload line without an event");
     }
@@ -475,7 +476,7 @@ pub(crate) fn returned_at(store: &dyn Store, tenant: &str, run_id: &str, call: &
             if body.step_id == call.step_id && body.item == call.item.text() && body.outcome == AttemptOutcome::Done)
     };
     let row = transitions.iter().find(|row| placed(std::slice::from_ref(row)).iter().any(says_so));
-    row.map(|row| row.first_leaf)
+    row.and_then(|row| row.first_leaf)
 }
 
 /// Roots of the subtrees that a proof calls for.

@@ -64,6 +64,7 @@ fn a_cancellation_that_was_promised_while_the_run_was_given_back_happens() {
         actor: system_actor(),
         synthetic_scenario_id: None,
         idempotency_key: None,
+        priority: 5,
     };
     runtime().block_on(async {
         let (_, claimed, _) = engine.open(request, true).await.unwrap();

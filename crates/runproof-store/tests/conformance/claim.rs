@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use runproof_engine::driver::Left;
-use runproof_engine::ports::{Claimed, Fence, StoreError};
+use runproof_engine::ports::{Claimed, Claims, Fence, StoreError};
 use runproof_engine::run::{CallId, WaitReason};
 use runproof_store::Store;
 use serde_json::{Value, json};
@@ -23,7 +23,8 @@ fn queue(store: &dyn Store, tenant: &str, run_id: &str, now: u64) {
 }
 
 fn take(store: &dyn Store, owner: &str, now: u64, limit: usize) -> Vec<String> {
-    let taken = block_on(store.claim(owner, now, limit)).unwrap();
+    let Claims { taken, unreadable } = block_on(store.claim(owner, now, limit)).unwrap();
+    assert_eq!(unreadable, []);
     assert!(taken.iter().all(|claimed| claimed.fence.owner == owner));
     taken.into_iter().map(|claimed| claimed.run.id).collect()
 }
@@ -34,7 +35,7 @@ pub(crate) fn an_opened_run_is_due_unless_somebody_has_it(subject: &mut dyn Subj
     assert!(take(store.as_ref(), "w_2", LATER, 10).is_empty(), "it was opened for somebody");
     queue(store.as_ref(), TENANT, "r_2", START);
     assert!(take(store.as_ref(), "w_2", START - 1, 10).is_empty());
-    let taken = block_on(store.claim("w_2", START, 10)).unwrap();
+    let taken = block_on(store.claim("w_2", START, 10)).unwrap().taken;
     assert_eq!(taken.len(), 1);
     assert_eq!(taken[0].fence, Fence { owner: "w_2".to_owned(), epoch: 1 });
     assert_same(&taken[0].run, &load(store.as_ref(), TENANT, "r_2"));

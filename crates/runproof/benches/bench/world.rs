@@ -98,6 +98,7 @@ pub(crate) fn request(plan: Value) -> RunRequest {
         actor: actor(),
         synthetic_scenario_id: None,
         idempotency_key: None,
+        priority: 5,
     }
 }
 
