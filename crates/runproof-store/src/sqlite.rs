@@ -22,8 +22,8 @@ use runproof_engine::ports::StoreError;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::oneshot;
 
-use crate::migrate::{self, MigrateError};
 use crate::Notary;
+use crate::migrate::{self, MigrateError};
 use writer::{Batch, Job, Writer};
 
 pub use forge::forge_cost;
@@ -187,7 +187,7 @@ pub fn status(path: &Path) -> Result<migrate::Status, OpenError> {
     read.map_err(|error| match error {
         // Nothing was migrated here: what SQLite said is about opening the file.
         MigrateError::Sqlite(source) => OpenError::Sqlite { path: path.to_owned(), source },
-        MigrateError::Checksum(_) | MigrateError::Newer { .. } => {
+        MigrateError::Postgres(_) | MigrateError::Checksum(_) | MigrateError::Newer { .. } => {
             OpenError::Migrate { path: path.to_owned(), source: error }
         }
     })
@@ -234,7 +234,13 @@ impl SqliteStore {
         let reader = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
             .or_else(|_| connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY))?;
         let ledger = read::ledger(&reader)?.ok_or_else(|| OpenError::NoLedger(path.to_owned()))?;
-        Ok(Self { path: path.to_owned(), log: ledger.0, reader: Mutex::new(reader), engine: None, looked_at: Arc::default() })
+        Ok(Self {
+            path: path.to_owned(),
+            log: ledger.0,
+            reader: Mutex::new(reader),
+            engine: None,
+            looked_at: Arc::default(),
+        })
     }
 
     /// Opens as the engine: takes the lock, gives back the claims of the process before, and starts the writer.

@@ -35,7 +35,7 @@ CREATE TABLE public.workers (
 CREATE INDEX workers_alive ON public.workers (id) WHERE NOT dead;
 CREATE TRIGGER workers_update BEFORE UPDATE ON public.workers FOR EACH ROW
     WHEN (NEW.id <> OLD.id OR OLD.dead AND NOT NEW.dead
-        OR NEW.lease_until > OLD.lease_until AND (OLD.dead OR OLD.lease_until <= clock_timestamp()))
+        OR NOT NEW.dead AND NEW.lease_until > OLD.lease_until AND OLD.lease_until <= clock_timestamp())
     EXECUTE FUNCTION public.runproof_refuse('workers: a lease that lapsed cannot be renewed');
 
 -- claims -----------------------------------------------------------------------------------------------------------
@@ -143,7 +143,7 @@ BEGIN
                     ORDER BY q.wake_at, q.run_id LIMIT quota.places FOR UPDATE SKIP LOCKED) due
                 LIMIT quota.places) q
         )
-        UPDATE public.run_queue q SET owner = p_owner, epoch = q.epoch + 1 FROM taken
+        UPDATE public.run_queue q SET owner = p_owner, epoch = q.epoch + 1, wake_at = NULL FROM taken
         WHERE q.tenant_id = taken.tenant_id AND q.run_id = taken.run_id
         RETURNING q.tenant_id, q.run_id, q.epoch;
         EXIT WHEN FOUND;
@@ -217,11 +217,11 @@ AS $$
             LIMIT 1) due)
 $$;
 
--- How many runs each worker holds, of all tenants.
-CREATE FUNCTION public.runproof_running() RETURNS TABLE (owner text, running bigint)
+-- What a worker holds, of all tenants.
+CREATE FUNCTION public.runproof_owned(p_owner text) RETURNS TABLE (tenant_id text, run_id text, epoch bigint)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT q.owner, count(*) FROM public.run_queue q WHERE q.owner IS NOT NULL GROUP BY q.owner
+    SELECT q.tenant_id, q.run_id, q.epoch FROM public.run_queue q WHERE q.owner = p_owner
 $$;
 
 -- who may do what --------------------------------------------------------------------------------------------------
@@ -311,9 +311,9 @@ REVOKE ALL ON FUNCTION
     public.runproof_traces_delete(), public.runproof_steps_insert(), public.runproof_steps_update(),
     public.runproof_steps_delete(), public.runproof_transitions_update(),
     public.runproof_claim(text, bigint, int, int, text), public.runproof_reap(interval, bigint),
-    public.runproof_unplaced(int), public.runproof_has_due(bigint, int), public.runproof_running()
+    public.runproof_unplaced(int), public.runproof_has_due(bigint, int), public.runproof_owned(text)
     FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
     public.runproof_claim(text, bigint, int, int, text), public.runproof_reap(interval, bigint),
-    public.runproof_unplaced(int), public.runproof_has_due(bigint, int), public.runproof_running()
+    public.runproof_unplaced(int), public.runproof_has_due(bigint, int), public.runproof_owned(text)
     TO runproof_engine;
