@@ -5,11 +5,17 @@
 mod append;
 mod claim;
 mod connect;
+mod evidence;
 mod held;
 pub mod migrate;
 mod open;
 pub mod protections;
+mod read;
+pub mod sequencer;
 mod session;
+mod signing;
+mod snapshot;
+mod start;
 mod tenant;
 mod worker;
 
@@ -37,6 +43,7 @@ use crate::{
 use connect::connection;
 
 pub use connect::Address;
+pub use start::{OpenError, create, create_ledger, missing, status};
 
 /// Types of the columns of `runs`, in the order of the projection: `t` is text, `i` an integer.
 const RUN: &str = "ttitttttttttttttittittttiittt";
@@ -98,15 +105,24 @@ fn texts(lines: &[Line]) -> (String, String) {
 /// The Postgres store.
 pub struct PgStore {
     shared: Arc<Shared>,
-    place: String,
+    address: Address,
     runtime: Handle,
     appends: mpsc::UnboundedSender<append::Job>,
     openings: mpsc::UnboundedSender<open::Job>,
+    signing: Option<signing::Signing>,
+    protections: protections::Protections,
 }
 
 impl PgStore {
     /// Starts the tasks of a store. Whatever it does is done on `runtime`, to its end, even if nobody waits any more.
-    fn start(address: &Address, pool: Pool, log: String, runtime: Handle) -> Self {
+    fn start(
+        address: &Address,
+        pool: Pool,
+        log: String,
+        runtime: Handle,
+        sequencer: Option<sequencer::Sequencer>,
+        protections: protections::Protections,
+    ) -> Self {
         let shared = Arc::new(Shared {
             pool,
             log,
@@ -125,7 +141,23 @@ impl PgStore {
         }
         let (openings, queue) = mpsc::unbounded_channel();
         runtime.spawn(open::lane(Arc::clone(&shared), queue));
-        Self { shared, place: address.place(), runtime, appends, openings }
+        let signing = sequencer.map(|sequencer| Arc::new(tokio::sync::Mutex::new(sequencer)));
+        if let Some(signing) = &signing {
+            runtime.spawn(signing::keep_passing(Arc::downgrade(&shared), Arc::clone(signing)));
+        }
+        let address = address.clone();
+        Self { shared, address, runtime, appends, openings, signing, protections }
+    }
+
+    /// What the database refuses by itself, and what of that does not hold against this connection. Nothing when the store
+    /// was opened for reading.
+    pub fn protections(&self) -> &protections::Protections {
+        &self.protections
+    }
+
+    /// Whether this process gives leaves their places.
+    pub fn signs(&self) -> bool {
+        self.signing.is_some()
     }
 
     /// Does something on the store's runtime, to its end.
@@ -240,7 +272,7 @@ impl Store for PgStore {
     }
 
     fn place(&self) -> String {
-        self.place.clone()
+        self.address.place()
     }
 
     async fn ledger_key(&self) -> Result<Option<String>, StoreError> {
@@ -335,6 +367,7 @@ impl Store for PgStore {
     }
 
     async fn sequence(&self) -> Result<bool, StoreError> {
-        todo!()
+        let Some(signing) = self.signing.clone() else { return Ok(false) };
+        self.spawn(|shared| async move { signing::pass(&shared, &signing).await }).get().await
     }
 }
