@@ -218,7 +218,7 @@ impl Journal for PgStore {
 impl KeyValues for PgStore {
     async fn read(&self, tenant: &str, key: &str) -> Result<Option<Stored>, StoreError> {
         let (tenant, key) = (tenant.to_owned(), key.to_owned());
-        self.spawn(|shared| async move { read::value(&connection(&shared.pool).await?, &tenant, &key).await }).get().await
+        self.spawn(|shared| async move { let client = connection(&shared.pool).await?; read::value(&client, &tenant, &key).await }).get().await
     }
 }
 
@@ -241,30 +241,30 @@ impl Store for PgStore {
 
     async fn load_run(&self, tenant: &str, run_id: &str) -> Result<Option<Run>, StoreError> {
         let (tenant, run_id) = (tenant.to_owned(), run_id.to_owned());
-        self.spawn(|shared| async move { read::load_run(&connection(&shared.pool).await?, &shared.log, &tenant, &run_id).await }).get().await
+        self.spawn(|shared| async move { let client = connection(&shared.pool).await?; read::load_run(&client, &shared.log, &tenant, &run_id).await }).get().await
     }
 
     async fn evidence(&self, tenant: &str, run_id: &str) -> Result<Evidence, StoreError> {
         let (tenant, run_id) = (tenant.to_owned(), run_id.to_owned());
-        self.spawn(|shared| async move { evidence::evidence(&connection(&shared.pool).await?, &shared.log, &tenant, &run_id).await }).get().await
+        self.spawn(|shared| async move { let client = connection(&shared.pool).await?; evidence::evidence(&client, &shared.log, &tenant, &run_id).await }).get().await
     }
 
     async fn subtree_roots(&self, ranges: Vec<Range>) -> Result<Vec<Hash>, StoreError> {
-        self.spawn(|shared| async move { read::subtree_roots(&connection(&shared.pool).await?, &ranges).await }).get().await
+        self.spawn(|shared| async move { let client = connection(&shared.pool).await?; read::subtree_roots(&client, &ranges).await }).get().await
     }
 
     async fn checkpoint(&self) -> Result<Option<String>, StoreError> {
-        self.spawn(|shared| async move { read::checkpoint(&connection(&shared.pool).await?).await }).get().await
+        self.spawn(|shared| async move { let client = connection(&shared.pool).await?; read::checkpoint(&client).await }).get().await
     }
 
     async fn list_runs(&self, tenant: Option<&str>, limit: usize) -> Result<Vec<RunListing>, StoreError> {
         let tenant = tenant.map(str::to_owned);
-        self.spawn(|shared| async move { read::list_runs(&connection(&shared.pool).await?, tenant.as_deref(), limit).await }).get().await
+        self.spawn(|shared| async move { let client = connection(&shared.pool).await?; read::list_runs(&client, tenant.as_deref(), limit).await }).get().await
     }
 
     async fn list_agents(&self, tenant: Option<&str>) -> Result<Vec<AgentRow>, StoreError> {
         let tenant = tenant.map(str::to_owned);
-        self.spawn(|shared| async move { read::list_agents(&connection(&shared.pool).await?, tenant.as_deref()).await }).get().await
+        self.spawn(|shared| async move { let client = connection(&shared.pool).await?; read::list_agents(&client, tenant.as_deref()).await }).get().await
     }
 
     fn log(&self) -> &str {
@@ -276,15 +276,15 @@ impl Store for PgStore {
     }
 
     async fn ledger_key(&self) -> Result<Option<String>, StoreError> {
-        self.spawn(|shared| async move { Ok(read::ledger(&connection(&shared.pool).await?).await?.map(|(_, vkey)| vkey)) }).get().await
+        self.spawn(|shared| async move { let client = connection(&shared.pool).await?; Ok(read::ledger(&client).await?.map(|(_, vkey)| vkey)) }).get().await
     }
 
     async fn tree_size(&self) -> Result<u64, StoreError> {
-        self.spawn(|shared| async move { read::tree_size(&connection(&shared.pool).await?).await }).get().await
+        self.spawn(|shared| async move { let client = connection(&shared.pool).await?; read::tree_size(&client).await }).get().await
     }
 
     async fn root_at(&self, size: u64) -> Result<Hash, StoreError> {
-        self.spawn(|shared| async move { read::root_at(&connection(&shared.pool).await?, size).await }).get().await
+        self.spawn(|shared| async move { let client = connection(&shared.pool).await?; read::root_at(&client, size).await }).get().await
     }
 
     fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
