@@ -6,7 +6,6 @@
 pub mod faults;
 pub mod memory;
 pub mod migrate;
-pub mod postgres;
 mod snapshot;
 pub mod sqlite;
 pub mod postgres;

@@ -5,11 +5,17 @@
 mod append;
 mod claim;
 mod connect;
+mod evidence;
 mod held;
 pub mod migrate;
 mod open;
 pub mod protections;
+mod read;
+pub mod sequencer;
 mod session;
+mod signing;
+mod snapshot;
+mod start;
 mod tenant;
 mod worker;
 
@@ -37,6 +43,7 @@ use crate::{
 use connect::connection;
 
 pub use connect::Address;
+pub use start::{OpenError, create, create_ledger, missing, status};
 
 /// Types of the columns of `runs`, in the order of the projection: `t` is text, `i` an integer.
 const RUN: &str = "ttitttttttttttttittittttiittt";
@@ -98,15 +105,24 @@ fn texts(lines: &[Line]) -> (String, String) {
 /// The Postgres store.
 pub struct PgStore {
     shared: Arc<Shared>,
-    place: String,
+    address: Address,
     runtime: Handle,
     appends: mpsc::UnboundedSender<append::Job>,
     openings: mpsc::UnboundedSender<open::Job>,
+    signing: Option<signing::Signing>,
+    protections: protections::Protections,
 }
 
 impl PgStore {
     /// Starts the tasks of a store. Whatever it does is done on `runtime`, to its end, even if nobody waits any more.
-    fn start(address: &Address, pool: Pool, log: String, runtime: Handle) -> Self {
+    fn start(
+        address: &Address,
+        pool: Pool,
+        log: String,
+        runtime: Handle,
+        sequencer: Option<sequencer::Sequencer>,
+        protections: protections::Protections,
+    ) -> Self {
         let shared = Arc::new(Shared {
             pool,
             log,
@@ -125,7 +141,23 @@ impl PgStore {
         }
         let (openings, queue) = mpsc::unbounded_channel();
         runtime.spawn(open::lane(Arc::clone(&shared), queue));
-        Self { shared, place: address.place(), runtime, appends, openings }
+        let signing = sequencer.map(|sequencer| Arc::new(tokio::sync::Mutex::new(sequencer)));
+        if let Some(signing) = &signing {
+            runtime.spawn(signing::keep_passing(Arc::downgrade(&shared), Arc::clone(signing)));
+        }
+        let address = address.clone();
+        Self { shared, address, runtime, appends, openings, signing, protections }
+    }
+
+    /// What the database refuses by itself, and what of that does not hold against this connection. Nothing when the store
+    /// was opened for reading.
+    pub fn protections(&self) -> &protections::Protections {
+        &self.protections
+    }
+
+    /// Whether this process gives leaves their places.
+    pub fn signs(&self) -> bool {
+        self.signing.is_some()
     }
 
     /// Does something on the store's runtime, to its end.
@@ -186,7 +218,7 @@ impl Journal for PgStore {
 impl KeyValues for PgStore {
     async fn read(&self, tenant: &str, key: &str) -> Result<Option<Stored>, StoreError> {
         let (tenant, key) = (tenant.to_owned(), key.to_owned());
-        self.spawn(|shared| async move { read::value(&connection(&shared.pool).await?, &tenant, &key).await }).get().await
+        self.spawn(|shared| async move { let client = connection(&shared.pool).await?; read::value(&client, &tenant, &key).await }).get().await
     }
 }
 
@@ -209,30 +241,30 @@ impl Store for PgStore {
 
     async fn load_run(&self, tenant: &str, run_id: &str) -> Result<Option<Run>, StoreError> {
         let (tenant, run_id) = (tenant.to_owned(), run_id.to_owned());
-        self.spawn(|shared| async move { read::load_run(&connection(&shared.pool).await?, &shared.log, &tenant, &run_id).await }).get().await
+        self.spawn(|shared| async move { let client = connection(&shared.pool).await?; read::load_run(&client, &shared.log, &tenant, &run_id).await }).get().await
     }
 
     async fn evidence(&self, tenant: &str, run_id: &str) -> Result<Evidence, StoreError> {
         let (tenant, run_id) = (tenant.to_owned(), run_id.to_owned());
-        self.spawn(|shared| async move { evidence::evidence(&connection(&shared.pool).await?, &shared.log, &tenant, &run_id).await }).get().await
+        self.spawn(|shared| async move { let client = connection(&shared.pool).await?; evidence::evidence(&client, &shared.log, &tenant, &run_id).await }).get().await
     }
 
     async fn subtree_roots(&self, ranges: Vec<Range>) -> Result<Vec<Hash>, StoreError> {
-        self.spawn(|shared| async move { read::subtree_roots(&connection(&shared.pool).await?, &ranges).await }).get().await
+        self.spawn(|shared| async move { let client = connection(&shared.pool).await?; read::subtree_roots(&client, &ranges).await }).get().await
     }
 
     async fn checkpoint(&self) -> Result<Option<String>, StoreError> {
-        self.spawn(|shared| async move { read::checkpoint(&connection(&shared.pool).await?).await }).get().await
+        self.spawn(|shared| async move { let client = connection(&shared.pool).await?; read::checkpoint(&client).await }).get().await
     }
 
     async fn list_runs(&self, tenant: Option<&str>, limit: usize) -> Result<Vec<RunListing>, StoreError> {
         let tenant = tenant.map(str::to_owned);
-        self.spawn(|shared| async move { read::list_runs(&connection(&shared.pool).await?, tenant.as_deref(), limit).await }).get().await
+        self.spawn(|shared| async move { let client = connection(&shared.pool).await?; read::list_runs(&client, tenant.as_deref(), limit).await }).get().await
     }
 
     async fn list_agents(&self, tenant: Option<&str>) -> Result<Vec<AgentRow>, StoreError> {
         let tenant = tenant.map(str::to_owned);
-        self.spawn(|shared| async move { read::list_agents(&connection(&shared.pool).await?, tenant.as_deref()).await }).get().await
+        self.spawn(|shared| async move { let client = connection(&shared.pool).await?; read::list_agents(&client, tenant.as_deref()).await }).get().await
     }
 
     fn log(&self) -> &str {
@@ -240,19 +272,19 @@ impl Store for PgStore {
     }
 
     fn place(&self) -> String {
-        self.place.clone()
+        self.address.place()
     }
 
     async fn ledger_key(&self) -> Result<Option<String>, StoreError> {
-        self.spawn(|shared| async move { Ok(read::ledger(&connection(&shared.pool).await?).await?.map(|(_, vkey)| vkey)) }).get().await
+        self.spawn(|shared| async move { let client = connection(&shared.pool).await?; Ok(read::ledger(&client).await?.map(|(_, vkey)| vkey)) }).get().await
     }
 
     async fn tree_size(&self) -> Result<u64, StoreError> {
-        self.spawn(|shared| async move { read::tree_size(&connection(&shared.pool).await?).await }).get().await
+        self.spawn(|shared| async move { let client = connection(&shared.pool).await?; read::tree_size(&client).await }).get().await
     }
 
     async fn root_at(&self, size: u64) -> Result<Hash, StoreError> {
-        self.spawn(|shared| async move { read::root_at(&connection(&shared.pool).await?, size).await }).get().await
+        self.spawn(|shared| async move { let client = connection(&shared.pool).await?; read::root_at(&client, size).await }).get().await
     }
 
     fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
@@ -335,6 +367,7 @@ impl Store for PgStore {
     }
 
     async fn sequence(&self) -> Result<bool, StoreError> {
-        todo!()
+        let Some(signing) = self.signing.clone() else { return Ok(false) };
+        self.spawn(|shared| async move { signing::pass(&shared, &signing).await }).get().await
     }
 }
