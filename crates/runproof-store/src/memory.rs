@@ -26,9 +26,8 @@ use runproof_proof::merkle::Range;
 use crate::tree::{TileId, subtree_root};
 use crate::turns::{self, Room, Turn};
 use crate::{
-    AgentRow, CommandError, Evidence, LeaseTerms, LimitRow, Notary, Opened, Reaped, Request, RunListing, Snapshot,
-    Stamp, Store, TenantChange, TransitionRow, Tree, WorkerAbout, WorkerRow, claimed, fold, tenant_event,
-    without_value,
+    AgentRow, CommandError, Evidence, LeaseTerms, LimitRow, Notary, Opened, Reaped, Request, RunListing, Snapshot, Stamp,
+    Store, TenantChange, TransitionRow, Tree, WorkerAbout, WorkerRow, claimed, fold, tenant_event, without_value,
 };
 use snapshot::MemorySnapshot;
 
@@ -626,9 +625,7 @@ impl Store for MemoryStore {
 
     async fn has_due(&self, at: u64) -> Result<bool, StoreError> {
         let is_due = |queued: &Queued| {
-            queued.owner.is_none()
-                && queued.wake_at.is_some_and(|wake_at| wake_at <= at)
-                && queued.format <= FORMAT_LEVEL
+            queued.owner.is_none() && queued.wake_at.is_some_and(|wake_at| wake_at <= at) && queued.format <= FORMAT_LEVEL
         };
         Ok(self.state().queue.values().any(is_due))
     }
