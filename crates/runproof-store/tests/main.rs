@@ -1,8 +1,9 @@
 //! The tests of the stores, in one binary: one conformance suite for all of them, what SQLite promises beyond it, crashes
-//! at every write, random plans against a reference interpreter, and replay.
+//! at every write, random plans against a reference interpreter, replay, and what the servers behind the tests must be.
 
 #![expect(clippy::unwrap_used, reason = "everything here is a test, and a panic is how a test fails")]
 
+mod cluster;
 mod conformance;
 mod crash;
 mod disk;
@@ -12,5 +13,6 @@ mod doubles;
 mod kv;
 mod model;
 mod replay;
+mod servers;
 mod sqlite;
 mod support;
