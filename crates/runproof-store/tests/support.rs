@@ -9,7 +9,9 @@ use runproof_engine::admission::{Admitted, RunRequest, admit};
 use runproof_engine::audit::{self, RawRow};
 use runproof_engine::decide::{Command, Context, Decision, Refusal, decide};
 use runproof_engine::driver::{DriveError, Driver, Left};
-use runproof_engine::ports::{Append, Blind, Claim, Claimed, Clock as _, Entropy as _, Journal, KeyValues, StoreError};
+use runproof_engine::ports::{
+    Always, Append, Blind, Claim, Claimed, Clock as _, Entropy as _, Journal, KeyValues, StoreError,
+};
 use runproof_engine::run::{CallId, Run};
 use runproof_engine::skill::{EffectClass, Guard, Skill, Skills, Write};
 use runproof_engine::{projection, replay};
@@ -346,6 +348,7 @@ impl Process {
             clock: Arc::clone(clock) as _,
             entropy: Arc::clone(seeds) as _,
             secrets: Arc::new(Vault::default()),
+            lease: Arc::new(Always),
             observer: Arc::new(Blind),
         };
         Self {
