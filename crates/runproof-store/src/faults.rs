@@ -14,8 +14,8 @@ use runproof_proof::hash::Hash;
 use runproof_proof::merkle::Range;
 
 use crate::{
-    AgentRow, CommandError, Evidence, LeaseTerms, LimitRow, Opened, Reaped, Request, RunListing, Snapshot, Stamp, Store,
-    TenantChange, WorkerAbout, WorkerRow,
+    AgentRow, CommandError, Evidence, LeaseTerms, LimitRow, Opened, Reaped, Request, RunListing, Snapshot, Stamp,
+    Store, TenantChange, WorkerAbout, WorkerRow,
 };
 
 /// How a write fails.

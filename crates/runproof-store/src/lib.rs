@@ -252,10 +252,8 @@ pub fn fold(log: &str, tenant: &str, run_id: &str, transitions: &[TransitionRow]
     }
     let mut run = Run::new(log, tenant, run_id);
     for transition in transitions {
-        let corrupt = |problem: String| StoreError::Corrupt {
-            at: format!("transitions[{}]", transition.key()),
-            problem,
-        };
+        let corrupt =
+            |problem: String| StoreError::Corrupt { at: format!("transitions[{}]", transition.key()), problem };
         let mut payloads = transition.payloads.split('\n');
         for line in transition.events.split('\n') {
             let event =

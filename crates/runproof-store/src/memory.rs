@@ -26,8 +26,9 @@ use runproof_proof::merkle::Range;
 use crate::tree::{TileId, subtree_root};
 use crate::turns::{self, Room, Turn};
 use crate::{
-    AgentRow, CommandError, Evidence, LeaseTerms, LimitRow, Notary, Opened, Reaped, Request, RunListing, Snapshot, Stamp,
-    Store, TenantChange, TransitionRow, Tree, WorkerAbout, WorkerRow, claimed, fold, tenant_event, without_value,
+    AgentRow, CommandError, Evidence, LeaseTerms, LimitRow, Notary, Opened, Reaped, Request, RunListing, Snapshot,
+    Stamp, Store, TenantChange, TransitionRow, Tree, WorkerAbout, WorkerRow, claimed, fold, tenant_event,
+    without_value,
 };
 use snapshot::MemorySnapshot;
 
@@ -126,18 +127,18 @@ impl MemoryStore {
         }
     }
 
-    /// Makes as if a newer version had written to a run that is queued.
-    pub fn raise_format(&self, tenant: &str, run_id: &str) {
+    /// For tests: as if a version that knows this level had written to a run that is queued.
+    pub fn set_format(&self, tenant: &str, run_id: &str, level: u32) {
         if let Some(queued) = self.state().queue.get_mut(&(tenant.to_owned(), run_id.to_owned())) {
-            queued.format = FORMAT_LEVEL + 1;
+            queued.format = level;
         }
     }
 
-    /// Makes the events of a run unreadable.
-    pub fn damage(&self, tenant: &str, run_id: &str, events: &str) {
+    /// For tests: somebody writes to the events of a run.
+    pub fn rewrite(&self, tenant: &str, run_id: &str, from: &str, to: &str) {
         let stream = format!("run/{run_id}");
         for row in self.state().transitions.iter_mut().filter(|row| row.tenant == tenant && row.stream == stream) {
-            events.clone_into(&mut row.events);
+            row.events = row.events.replace(from, to);
         }
     }
 
@@ -625,7 +626,9 @@ impl Store for MemoryStore {
 
     async fn has_due(&self, at: u64) -> Result<bool, StoreError> {
         let is_due = |queued: &Queued| {
-            queued.owner.is_none() && queued.wake_at.is_some_and(|wake_at| wake_at <= at) && queued.format <= FORMAT_LEVEL
+            queued.owner.is_none()
+                && queued.wake_at.is_some_and(|wake_at| wake_at <= at)
+                && queued.format <= FORMAT_LEVEL
         };
         Ok(self.state().queue.values().any(is_due))
     }

@@ -22,8 +22,8 @@ use runproof_engine::ports::StoreError;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::oneshot;
 
-use crate::migrate::{self, MigrateError};
 use crate::Notary;
+use crate::migrate::{self, MigrateError};
 use writer::{Batch, Job, Writer};
 
 pub use forge::forge_cost;
@@ -234,7 +234,13 @@ impl SqliteStore {
         let reader = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
             .or_else(|_| connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY))?;
         let ledger = read::ledger(&reader)?.ok_or_else(|| OpenError::NoLedger(path.to_owned()))?;
-        Ok(Self { path: path.to_owned(), log: ledger.0, reader: Mutex::new(reader), engine: None, looked_at: Arc::default() })
+        Ok(Self {
+            path: path.to_owned(),
+            log: ledger.0,
+            reader: Mutex::new(reader),
+            engine: None,
+            looked_at: Arc::default(),
+        })
     }
 
     /// Opens as the engine: takes the lock, gives back the claims of the process before, and starts the writer.

@@ -89,8 +89,7 @@ fn of_tenant(
         while let Some(row) = rows.next().map_err(unavailable)? {
             let agent: String = row.get(1).map_err(unavailable)?;
             if let Some(running) = room.enter(&agent) {
-                let (run_id, wake_at) =
-                    (row.get(0).map_err(unavailable)?, row.get(2).map_err(unavailable)?);
+                let (run_id, wake_at) = (row.get(0).map_err(unavailable)?, row.get(2).map_err(unavailable)?);
                 turns.push(Turn { running, wake_at, tenant: tenant.to_owned(), run_id });
                 taken += 1;
             }
@@ -113,12 +112,7 @@ fn room(connection: &Connection, tenant: &str) -> Result<Room, StoreError> {
 }
 
 /// Takes one run that nobody holds. It is read first: one that cannot be read is not touched.
-pub(super) fn take(
-    batch: &Batch<'_>,
-    owner: &str,
-    tenant: &str,
-    run_id: &str,
-) -> Result<Option<Claimed>, StoreError> {
+pub(super) fn take(batch: &Batch<'_>, owner: &str, tenant: &str, run_id: &str) -> Result<Option<Claimed>, StoreError> {
     let free = "SELECT EXISTS (SELECT 1 FROM run_queue WHERE tenant_id = ?1 AND run_id = ?2 AND owner IS NULL)";
     let mut statement = batch.connection.prepare_cached(free).map_err(unavailable)?;
     if !statement.query_row((tenant, run_id), |row| row.get(0)).map_err(unavailable)? {

@@ -11,8 +11,8 @@ use runproof_proof::merkle::Range;
 
 use super::{SqliteStore, apply, claim, read, unavailable};
 use crate::{
-    AgentRow, CommandError, Evidence, LeaseTerms, LimitRow, Opened, Reaped, Request, RunListing, Snapshot, Stamp, Store,
-    TenantChange, WorkerAbout, WorkerRow,
+    AgentRow, CommandError, Evidence, LeaseTerms, LimitRow, Opened, Reaped, Request, RunListing, Snapshot, Stamp,
+    Store, TenantChange, WorkerAbout, WorkerRow,
 };
 
 #[async_trait]
@@ -125,8 +125,7 @@ impl Store for SqliteStore {
 
     async fn take_answer(&self, tenant: &str, id: i64) -> Result<Option<String>, StoreError> {
         self.read(|connection| {
-            let sql =
-                "DELETE FROM requests WHERE id = ?1 AND tenant_id = ?2 AND answer IS NOT NULL RETURNING answer";
+            let sql = "DELETE FROM requests WHERE id = ?1 AND tenant_id = ?2 AND answer IS NOT NULL RETURNING answer";
             let mut statement = connection.prepare_cached(sql).map_err(unavailable)?;
             let mut rows = statement.query((id, tenant)).map_err(unavailable)?;
             rows.next().map_err(unavailable)?.map(|row| row.get(0).map_err(unavailable)).transpose()
