@@ -12,6 +12,8 @@ mod disk;
 mod doubles;
 mod kv;
 mod model;
+mod on_postgres;
+mod postgres;
 mod replay;
 mod servers;
 mod sqlite;
