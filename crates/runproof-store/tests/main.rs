@@ -13,6 +13,7 @@ mod doubles;
 mod kv;
 mod model;
 mod on_postgres;
+mod postgres;
 mod replay;
 mod servers;
 mod sqlite;

@@ -28,7 +28,7 @@ pub(crate) enum Way {
 }
 
 /// A migrated database with a ledger, made once; each story has a copy.
-fn template() -> &'static (String, Checkpoint) {
+pub(crate) fn template() -> &'static (String, Checkpoint) {
     static TEMPLATE: OnceLock<(String, Checkpoint)> = OnceLock::new();
     TEMPLATE.get_or_init(|| {
         let database = cluster::fresh_database();
