@@ -12,6 +12,7 @@ mod disk;
 mod doubles;
 mod kv;
 mod model;
+mod postgres_schema;
 mod replay;
 mod servers;
 mod sqlite;
