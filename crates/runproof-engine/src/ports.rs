@@ -165,6 +165,24 @@ pub trait Journal: Send + Sync {
     async fn claim_run(&self, owner: &str, tenant: &str, run_id: &str) -> Result<Option<Claimed>, StoreError>;
 }
 
+/// Whether this process may still begin what it cannot take back.
+///
+/// A process that could lose its runs to another one without noticing holds a lease on them. The driver asks right
+/// before it calls a skill or asks a receiver; what it may not begin, it does not send.
+pub trait Lease: Send + Sync {
+    /// Whether the lease lasts long enough to begin something now.
+    fn may_begin(&self) -> bool;
+}
+
+/// The lease of a process that nobody takes runs from while it lives: the only engine of its store.
+pub struct Always;
+
+impl Lease for Always {
+    fn may_begin(&self) -> bool {
+        true
+    }
+}
+
 /// A value of a tenant's key-value space, as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {

@@ -127,18 +127,18 @@ impl MemoryStore {
         }
     }
 
-    /// Makes as if a newer version had written to a run that is queued.
-    pub fn raise_format(&self, tenant: &str, run_id: &str) {
+    /// For tests: as if a version that knows this level had written to a run that is queued.
+    pub fn set_format(&self, tenant: &str, run_id: &str, level: u32) {
         if let Some(queued) = self.state().queue.get_mut(&(tenant.to_owned(), run_id.to_owned())) {
-            queued.format = FORMAT_LEVEL + 1;
+            queued.format = level;
         }
     }
 
-    /// Makes the events of a run unreadable.
-    pub fn damage(&self, tenant: &str, run_id: &str, events: &str) {
+    /// For tests: somebody writes to the events of a run.
+    pub fn rewrite(&self, tenant: &str, run_id: &str, from: &str, to: &str) {
         let stream = format!("run/{run_id}");
         for row in self.state().transitions.iter_mut().filter(|row| row.tenant == tenant && row.stream == stream) {
-            events.clone_into(&mut row.events);
+            row.events = row.events.replace(from, to);
         }
     }
 

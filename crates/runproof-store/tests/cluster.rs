@@ -77,9 +77,10 @@ impl Drop for Database {
 
 /// Carries out a statement that is not for one database. On a thread of its own, because the caller may be a future.
 fn execute(statement: &str) {
+    let url = direct_url("postgres");
     let carry_out = || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let all = async { connect(&direct_url("postgres")).await?.batch_execute(statement).await };
+        let all = async { connect(&url).await?.batch_execute(statement).await };
         runtime.block_on(async { tokio::time::timeout(Duration::from_secs(60), all).await })
     };
     let ended = thread::scope(|scope| scope.spawn(carry_out).join());

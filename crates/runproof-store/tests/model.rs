@@ -20,7 +20,7 @@ use proptest::test_runner::TestRunner;
 use runproof_engine::admission::admit;
 use runproof_engine::decide::Command;
 use runproof_engine::driver::{DriveError, Driver, Left};
-use runproof_engine::ports::{Blind, Claimed, Clock as _, Journal, StoreError};
+use runproof_engine::ports::{Always, Blind, Claimed, Clock as _, Journal, StoreError};
 use runproof_engine::replay;
 use runproof_engine::run::{self, Item, RunStatus, WaitReason};
 use runproof_engine::skill::{EffectClass, Skills};
@@ -135,6 +135,7 @@ impl<'a> Life<'a> {
             clock: Arc::clone(&self.time) as _,
             entropy: Arc::clone(&self.seeds) as _,
             secrets: Arc::new(Vault::default()),
+            lease: Arc::new(Always),
             observer: Arc::new(Blind),
         };
         let mut asked = request(TENANT, "r_1", Some(self.case.plan.to_json()));
