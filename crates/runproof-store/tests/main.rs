@@ -14,6 +14,7 @@ mod kv;
 mod model;
 mod on_postgres;
 mod postgres;
+mod postgres_schema;
 mod replay;
 mod servers;
 mod sqlite;
