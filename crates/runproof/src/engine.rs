@@ -337,8 +337,11 @@ impl Engine {
             None => true,
         };
         let rest = if withdrawn { "nothing was written" } else { "its answer came too late to be read" };
-        Err(AppError::new(Code::RequestUnanswered, format!("the worker that holds run `{run_id}` does not answer; {rest}"))
-            .hint("runproof list-workers shows who is alive; try again in a moment"))
+        Err(AppError::new(
+            Code::RequestUnanswered,
+            format!("the worker that holds run `{run_id}` does not answer; {rest}"),
+        )
+        .hint("runproof list-workers shows who is alive; try again in a moment"))
     }
 
     async fn load(&self, tenant: &str, run_id: &str) -> Result<Run, AppError> {
@@ -488,7 +491,8 @@ impl Engine {
                     // Another worker has it now. Nobody waits for the answer: the promise is kept once it is asked.
                     let (tenant, run_id) = (tenant.clone(), run_id.clone());
                     let (actor, reason) = (actor.clone(), reason.clone());
-                    let body = encode(&Command::Cancel { tenant: tenant.clone(), run_id: run_id.clone(), actor, reason })?;
+                    let body =
+                        encode(&Command::Cancel { tenant: tenant.clone(), run_id: run_id.clone(), actor, reason })?;
                     asked = self.store.leave_request(&tenant, Some(&run_id), &body).await.is_ok();
                 }
             }

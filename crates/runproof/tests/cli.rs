@@ -325,7 +325,10 @@ fn the_schema_version_is_printed_and_another_one_is_refused() {
     assert_eq!(home.run(&["migrate", "--status"]).stdout, "current 0003\nhead    0003\n");
     // As the first release left it.
     home.sql(
-        "DROP INDEX kv_expiry; ALTER TABLE kv DROP COLUMN expires_at; DELETE FROM schema_migrations WHERE version = 2",
+        "DROP INDEX kv_expiry; ALTER TABLE kv DROP COLUMN expires_at; DROP TABLE limits;
+         ALTER TABLE requests DROP COLUMN run_id; DROP INDEX run_queue_turn; DROP INDEX run_queue_going;
+         ALTER TABLE run_queue DROP COLUMN priority; ALTER TABLE run_queue DROP COLUMN agent_id;
+         ALTER TABLE run_queue DROP COLUMN format; DELETE FROM schema_migrations WHERE version > 1",
     );
     let behind = home.run(&["migrate", "--status"]);
     assert_eq!(behind.code, 8);
@@ -341,11 +344,11 @@ fn the_schema_version_is_printed_and_another_one_is_refused() {
     assert_eq!((refused.code, refused.error_code().as_str()), (8, "store.not_migrated"));
     home.ok(&["migrate"]);
     assert_eq!(home.run_goal("say hello", &[]).0, 0, "a migrated database works");
-    home.sql("UPDATE schema_migrations SET version = 99 WHERE version = 2");
+    home.sql("UPDATE schema_migrations SET version = 99 WHERE version = 3");
     assert_eq!(home.run(&["migrate", "--status"]).code, 8);
     assert_eq!(home.run(&["migrate"]).code, 8);
     assert_eq!(home.run(&["list-runs"]).code, 8, "a newer schema is not guessed at");
-    home.sql("UPDATE schema_migrations SET version = 2, checksum = 'x' WHERE version = 99");
+    home.sql("UPDATE schema_migrations SET version = 3, checksum = 'x' WHERE version = 99");
     assert_eq!(home.run(&["migrate"]).code, 8, "a migration with another text is noticed");
 }
 
