@@ -202,3 +202,44 @@ fn replay_claims_nothing_while_a_decision_could_not_be_made_again() {
     withheld.entries[0].payload = Some(PayloadLine::withheld());
     assert_eq!(result(&withheld), "not_checked");
 }
+
+#[test]
+fn what_begins_while_the_run_is_paused_is_named() {
+    let skips = |resumed: bool| {
+        places(&forge(("anyone", "1"), "say hello", |draft| {
+            planned(draft, &skipped_plan(), None);
+            draft.push(|_| Ok(RunPaused { actor: operator(), reason: None })).unwrap();
+            if resumed {
+                draft.push(|_| Ok(RunResumed { actor: operator(), reason: None })).unwrap();
+            }
+            settled(draft, "a", None);
+        }))
+    };
+    assert!(skips(true).is_empty());
+    assert_eq!(skips(false), ["3 $.kind"]);
+    let plan = json!({"schema": "runproof.plan/v1", "steps": [{"id": "a", "skill": "look"}]});
+    let calls = places(&forge(("anyone", "1"), "say hello", |draft| {
+        planned(draft, &plan, None);
+        draft.push(|_| Ok(RunPaused { actor: operator(), reason: None })).unwrap();
+        let params = json!({});
+        draft
+            .push(|c| {
+                Ok(StepIntended {
+                    attempt: 1,
+                    cost_limit_microcents: 0,
+                    effect: EffectClass::Read,
+                    gate: GateRecord::new(Decision::Allow, "builtin/empty@1"),
+                    idempotency_key: "key".to_owned(),
+                    item: None,
+                    params: c.commit("params", &params)?,
+                    plan_index: 0,
+                    skill: "look".to_owned(),
+                    skill_version: "1".to_owned(),
+                    step_id: "a".to_owned(),
+                    timeout_us: 1,
+                })
+            })
+            .unwrap();
+    }));
+    assert_eq!(calls, ["3 $.kind"]);
+}

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use runproof_engine::admission::{RunRequest, admit};
 use runproof_engine::decide::{Command as RunCommand, Context, Decision, Refusal, decide};
-use runproof_engine::driver::{CancelSignal, Driver, Left};
+use runproof_engine::driver::{Asked, Driver, Left, Signals, Wish};
 use runproof_engine::ports::{Append, BoxFuture, Claim, Claimed, Journal};
 use runproof_engine::projection;
 use runproof_engine::run::{CallId, Run};
@@ -21,6 +22,9 @@ use crate::runtime;
 
 /// When a run that could not be driven on is tried again, in microseconds.
 const RETRY_AFTER: u64 = 1_000_000;
+/// How long somebody who pauses a run or lets it go on waits until that is on record, and how often they look.
+const ON_RECORD: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Something that changes the store: done by the engine, wherever it was asked for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,6 +43,28 @@ pub enum Command {
     Run(Box<RunRequest>),
     /// Cancels a run.
     Cancel {
+        /// Tenant.
+        tenant: String,
+        /// Run.
+        run_id: String,
+        /// Who asks.
+        actor: Actor,
+        /// Why.
+        reason: Option<String>,
+    },
+    /// Lets a run begin nothing more until it is resumed.
+    Pause {
+        /// Tenant.
+        tenant: String,
+        /// Run.
+        run_id: String,
+        /// Who asks.
+        actor: Actor,
+        /// Why.
+        reason: Option<String>,
+    },
+    /// Lets a paused run go on.
+    Resume {
         /// Tenant.
         tenant: String,
         /// Run.
@@ -76,31 +102,36 @@ pub struct Done {
     pub existing: bool,
 }
 
-/// Tells a driven run that it is to be cancelled.
+/// Tells a driven run what people want of it.
 #[derive(Default)]
 pub struct Signal {
-    asked: Mutex<Option<(Actor, Option<String>)>>,
+    asked: Mutex<Option<Asked>>,
     notify: Notify,
 }
 
 impl Signal {
-    fn ask(&self, actor: Actor, reason: Option<String>) {
-        if let Ok(mut asked) = self.asked.lock() {
-            asked.get_or_insert((actor, reason));
+    fn ask(&self, new: Asked) {
+        if let Ok(mut asked) = self.asked.lock()
+            && asked.as_ref().is_none_or(|asked| asked.wish != Wish::Cancel)
+        {
+            *asked = Some(new);
         }
         self.notify.notify_waiters();
     }
 }
 
-impl CancelSignal for Signal {
-    fn requested(&self) -> Option<(Actor, Option<String>)> {
+impl Signals for Signal {
+    fn asked(&self) -> Option<Asked> {
         self.asked.lock().ok().and_then(|asked| asked.clone())
     }
 
-    fn wait(&self) -> BoxFuture<'_, ()> {
-        Box::pin(async {
-            let notified = self.notify.notified();
-            if self.requested().is_none() {
+    fn other_than(&self, wish: Option<Wish>) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            loop {
+                let notified = self.notify.notified();
+                if self.asked().map(|asked| asked.wish) != wish {
+                    return;
+                }
                 notified.await;
             }
         })
@@ -160,7 +191,15 @@ impl Engine {
                 let (run, _, existing) = self.open(*request, false).await?;
                 Ok(done(&run, existing))
             }
-            Command::Cancel { tenant, run_id, actor, reason } => self.cancel(&tenant, &run_id, actor, reason).await,
+            Command::Cancel { tenant, run_id, actor, reason } => {
+                self.cancel(&tenant, &run_id, Asked { wish: Wish::Cancel, actor, reason }).await
+            }
+            Command::Pause { tenant, run_id, actor, reason } => {
+                self.steer(&tenant, &run_id, Asked { wish: Wish::Pause, actor, reason }).await
+            }
+            Command::Resume { tenant, run_id, actor, reason } => {
+                self.steer(&tenant, &run_id, Asked { wish: Wish::Resume, actor, reason }).await
+            }
             Command::Resolve { tenant, run_id, step_id, resolution, actor, reason } => {
                 let run = self.load(&tenant, &run_id).await?;
                 // Judged before the run is claimed: a refusal leaves no trace.
@@ -179,22 +218,53 @@ impl Engine {
         run.ok_or_else(|| no_run(tenant, run_id))
     }
 
-    async fn cancel(&self, tenant: &str, run_id: &str, actor: Actor, reason: Option<String>) -> Result<Done, AppError> {
-        let signal = self.active.lock().ok().and_then(|active| active.get(run_id).cloned());
-        if let Some(signal) = signal {
+    fn signal(&self, run_id: &str) -> Option<Arc<Signal>> {
+        self.active.lock().ok().and_then(|active| active.get(run_id).cloned())
+    }
+
+    async fn cancel(&self, tenant: &str, run_id: &str, asked: Asked) -> Result<Done, AppError> {
+        if let Some(signal) = self.signal(run_id) {
             let run = self.load(tenant, run_id).await?;
-            signal.ask(actor, reason);
+            signal.ask(asked);
             return Ok(Done { status: Some("cancelling".to_owned()), ..done(&run, false) });
         }
         let Some(claimed) = self.claim(tenant, run_id).await? else {
             let run = self.load(tenant, run_id).await?;
-            return Err(AppError::new(Code::RunOver, format!("run `{run_id}` is {}", run.status().word()))
-                .hint("a run that is over cannot be cancelled; `runproof get-run` shows how it ended"));
+            return Err(over(&run));
         };
         let signal = Signal::default();
-        signal.ask(actor, reason);
+        signal.ask(asked);
         let (run, _) = self.drive_until(claimed, &signal).await?;
         Ok(done(&run, false))
+    }
+
+    /// Pauses a run, or lets it go on: here when nobody drives it, otherwise by whoever does.
+    async fn steer(&self, tenant: &str, run_id: &str, asked: Asked) -> Result<Done, AppError> {
+        let mut run = self.load(tenant, run_id).await?;
+        // Judged before the run is told or claimed: a refusal leaves no trace.
+        possible(asked.wish, &run)?;
+        let late = Instant::now() + ON_RECORD;
+        loop {
+            let signal = self.signal(run_id);
+            if let Some(signal) = &signal {
+                signal.ask(asked.clone());
+            } else if let Some(claimed) = self.claim(tenant, run_id).await? {
+                return self.put_on_record(claimed, asked.into()).await;
+            }
+            if Instant::now() >= late {
+                let word = if asked.wish == Wish::Pause { "pausing" } else { "resuming" };
+                let taken = || {
+                    AppError::new(Code::RunTaken, format!("run `{run_id}` is worked on by somebody else"))
+                        .hint(format!("runproof get-run {run_id}"))
+                };
+                return signal.map(|_| Done { status: Some(word.to_owned()), ..done(&run, false) }).ok_or_else(taken);
+            }
+            tokio::time::sleep(LOOK).await;
+            run = self.load(tenant, run_id).await?;
+            if asked.wish.is_met(&run) {
+                return Ok(done(&run, false));
+            }
+        }
     }
 
     async fn claim(&self, tenant: &str, run_id: &str) -> Result<Option<Claimed>, AppError> {
@@ -203,18 +273,22 @@ impl Engine {
 
     /// Puts a command on the record of a run that nobody drives, and gives the run back.
     async fn apply(&self, tenant: &str, run_id: &str, command: RunCommand) -> Result<Done, AppError> {
-        let Some(Claimed { run, fence }) = self.claim(tenant, run_id).await? else {
-            return Err(not_waiting(format!("run `{run_id}` is being worked on: other steps of it are under way")));
-        };
+        match self.claim(tenant, run_id).await? {
+            Some(claimed) => self.put_on_record(claimed, command).await,
+            None => Err(not_waiting(format!("run `{run_id}` is being worked on: other steps of it are under way"))),
+        }
+    }
+
+    async fn put_on_record(&self, Claimed { run, fence }: Claimed, command: RunCommand) -> Result<Done, AppError> {
         let context = Context { now: runtime::now(), seed: runtime::random(), facts: &self.driver.skills };
         let decided = decide(&run, command, &context);
         let (lines, after, claim) = match &decided {
-            Ok(Decision { lines, run, .. }) => (lines.clone(), run, Claim::Release(context.now)),
+            Ok(Decision { lines, run, next, .. }) => (lines.clone(), run, next.leave(context.now)),
             Err(_) => (Vec::new(), &run, Claim::Release(context.now)), // nothing to write: only the claim is given back
         };
         let append = Append {
-            tenant: tenant.to_owned(),
-            run_id: run_id.to_owned(),
+            tenant: run.tenant.clone(),
+            run_id: run.id.clone(),
             fence,
             expected_seq: run.next_seq,
             expected_head: run.head,
@@ -226,7 +300,7 @@ impl Engine {
         self.store.append(append).await?;
         match &decided {
             Ok(decision) => Ok(done(&decision.run, false)),
-            Err(error) => Err(not_waiting(error.to_string())),
+            Err(error) => Err(refused(error)),
         }
     }
 
@@ -248,7 +322,7 @@ impl Engine {
             };
             match self.drive_once(current).await? {
                 (_, Left::Until(at)) => {
-                    tokio::time::sleep(std::time::Duration::from_micros(at.saturating_sub(runtime::now()))).await;
+                    tokio::time::sleep(Duration::from_micros(at.saturating_sub(runtime::now()))).await;
                     claimed = self.claim(&tenant, &run_id).await?;
                 }
                 left => return Ok(left),
@@ -272,7 +346,7 @@ impl Engine {
             active.remove(&run_id);
         }
         let (run, left) = left?;
-        let missed = signal.requested().is_some() && run.cancel.is_none() && !matches!(left, Left::Ended(_));
+        let missed = signal.asked().is_some_and(|asked| !asked.wish.is_met(&run));
         if missed && let Some(claimed) = self.claim(&tenant, &run_id).await? {
             // Asked for while the run was being given back, and promised: from now on, nobody else knows of it.
             return self.drive_until(claimed, &signal).await;
@@ -327,10 +401,46 @@ impl Command {
     /// Tenant that the command is about.
     pub fn tenant(&self) -> &str {
         match self {
-            Self::Tenant { tenant, .. } | Self::Cancel { tenant, .. } | Self::Resolve { tenant, .. } => tenant,
+            Self::Tenant { tenant, .. }
+            | Self::Cancel { tenant, .. }
+            | Self::Pause { tenant, .. }
+            | Self::Resume { tenant, .. }
+            | Self::Resolve { tenant, .. } => tenant,
             Self::Run(request) => &request.tenant,
         }
     }
+}
+
+/// Whether a run can be paused, or can go on.
+fn possible(wish: Wish, run: &Run) -> Result<(), AppError> {
+    let id = &run.id;
+    match (&run.seal, &run.cancel, &run.paused, wish) {
+        (Some(_), ..) => Err(over(run)),
+        (_, Some(_), ..) => Err(refused(&Refusal::CancelRequested(id.clone()))),
+        (_, _, Some(_), Wish::Pause) => Err(refused(&Refusal::Paused(id.clone()))),
+        (_, _, None, Wish::Resume) => Err(refused(&Refusal::NotPaused(id.clone()))),
+        (_, _, Some(_) | None, Wish::Cancel | Wish::Pause | Wish::Resume) => Ok(()),
+    }
+}
+
+fn over(run: &Run) -> AppError {
+    AppError::new(Code::RunOver, format!("run `{}` is {}", run.id, run.status().word()))
+        .hint("a run that is over stays as it is; `runproof get-run` shows how it ended")
+}
+
+fn refused(refusal: &Refusal) -> AppError {
+    let code = match refusal {
+        Refusal::Paused(_) => Code::RunPaused,
+        Refusal::NotPaused(_) => Code::RunNotPaused,
+        Refusal::CancelRequested(_) => Code::RunCancelling,
+        Refusal::Ended { .. }
+        | Refusal::NothingToResolve { .. }
+        | Refusal::NothingOpen { .. }
+        | Refusal::Stuck(_)
+        | Refusal::Plan(_)
+        | Refusal::Draft(_) => return not_waiting(refusal.to_string()),
+    };
+    AppError::new(code, refusal.to_string()).hint("runproof get-run shows where the run stands")
 }
 
 fn not_waiting(message: String) -> AppError {
