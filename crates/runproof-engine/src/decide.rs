@@ -5,7 +5,7 @@
 
 pub(crate) mod advance;
 mod begin;
-mod progress;
+pub(crate) mod progress;
 pub(crate) mod record;
 
 use std::time::Duration;

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::book::Book;
 use crate::doubles::{START, operator};
+use crate::scenarios::play;
 
 const LOG: &str = "example.org/log";
 
@@ -242,4 +243,28 @@ fn what_begins_while_the_run_is_paused_is_named() {
             .unwrap();
     }));
     assert_eq!(calls, ["3 $.kind"]);
+}
+
+#[test]
+fn a_withheld_value_hides_only_the_decisions_of_the_step_that_names_it() {
+    let story = play(
+        r#"
+        skill look read: done {"n": 1}
+        skill pay unsafe: done
+        step a look
+        step b pay {"with": {"n": "{{steps.a.output.n}}"}}
+        step c pay
+        step d pay {"with": {"n": "{{steps.c.output.n}}"}, "on_error": "continue"}
+        ---
+        drive"#,
+    );
+    let mut bundle = story.book.bundle();
+    let whole = replay::replay(&bundle);
+    assert_eq!((whole.findings.len(), whole.skipped), (0, 0));
+    let answer = bundle.entries.iter_mut().find(|entry| matches!(entry.event.body, Body::StepReturned(_))).unwrap();
+    answer.payload = Some(PayloadLine::withheld());
+    let replayed = replay::replay(&bundle);
+    assert_eq!(replayed.findings, []);
+    // The intent of `b` with what it took from `a`, and its settlement.
+    assert_eq!((replayed.skipped, replayed.decisions), (2, whole.decisions - 2));
 }
