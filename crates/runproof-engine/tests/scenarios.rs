@@ -17,6 +17,7 @@
 //! die N                                  once, and die instead of making the Nth append; another process takes over
 //! lapse N                                the lease does not last the next N times that the driver asks
 //! reap                                   the same, once, and another process is given the run meanwhile
+//! stale N                                others write the same key before each of the next N appends with writes
 //! clock N                                the clock goes back by N milliseconds
 //! later N                                N milliseconds pass
 //! ```
@@ -253,6 +254,7 @@ impl Story {
                 self.once();
                 self.book.give_back();
             }
+            ["stale", times] => self.book.stale(times.parse().unwrap()),
             ["lapse", times] => self.lease.times.store(times.parse().unwrap(), Ordering::SeqCst),
             ["reap"] => self.lease.reaped.store(true, Ordering::SeqCst),
             ["clock", back] => self.clock.set(self.clock.now() - back.parse::<u64>().unwrap() * 1000),
