@@ -88,6 +88,29 @@ pub struct Claimed {
     pub fence: Fence,
 }
 
+/// What a claim brought.
+#[derive(Clone, Debug, Default)]
+pub struct Claims {
+    /// Runs that were taken.
+    pub taken: Vec<Claimed>,
+    /// Runs that were due and could not be read. They were given back for [`UNREADABLE_FOR`].
+    pub unreadable: Vec<Unreadable>,
+}
+
+/// A run that was due and cannot be read here: it is damaged, or a newer version wrote it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Tenant.
+    pub tenant: String,
+    /// Run.
+    pub run_id: String,
+    /// Why.
+    pub problem: StoreError,
+}
+
+/// How long nobody is offered a run again that could not be read, in microseconds.
+pub const UNREADABLE_FOR: u64 = 60_000_000;
+
 /// Why the store did not do it. The variants answer the only question of the driver: may it have happened?
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
@@ -125,13 +148,17 @@ pub trait Journal: Send + Sync {
     /// [`StoreError`].
     async fn append(&self, append: Append) -> Result<(), StoreError>;
 
-    /// Takes up to `limit` runs that are due and that nobody holds.
+    /// Takes up to `limit` runs that are due and that nobody holds. Between tenants, whoever has fewest runs going comes
+    /// first, then the longest due; in one tenant the highest priority, then the longest due. No limit on runs that are
+    /// going is passed. Runs with events that only a newer version knows are left alone, and a run that cannot be read
+    /// takes no other with it.
     ///
     /// # Errors
-    /// [`StoreError`].
-    async fn claim(&self, owner: &str, now: u64, limit: usize) -> Result<Vec<Claimed>, StoreError>;
+    /// [`StoreError`]: nothing was taken.
+    async fn claim(&self, owner: &str, now: u64, limit: usize) -> Result<Claims, StoreError>;
 
-    /// Takes one run that nobody holds, due or not. `None` when somebody holds it or it is over.
+    /// Takes one run that nobody holds, due or not, whatever the limits say: somebody asks for this one. `None` when
+    /// somebody holds it or it is over.
     ///
     /// # Errors
     /// [`StoreError`].

@@ -215,6 +215,7 @@ fn request(plan: Option<Value>) -> RunRequest {
         actor: operator(),
         synthetic_scenario_id: None,
         idempotency_key: None,
+        priority: 5,
     }
 }
 
@@ -278,7 +279,7 @@ impl Story {
 
     /// Drives once; answers whether only time stands in the way of going on.
     fn once(&mut self) -> bool {
-        let claimed = block_on(self.book.claim("w_1", self.clock.now(), 1)).unwrap();
+        let claimed = block_on(self.book.claim("w_1", self.clock.now(), 1)).unwrap().taken;
         match self.run(claimed.into_iter().next()) {
             Some(Left::Until(at)) => {
                 self.clock.move_to(at);

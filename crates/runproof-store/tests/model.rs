@@ -170,7 +170,7 @@ impl<'a> Life<'a> {
             if let RunStatus::Ended(_) = run.status() {
                 return Ok(());
             }
-            due = self.time.run(store.claim(WORKER, u64::MAX >> 1, 16))?;
+            due = self.time.run(store.claim(WORKER, u64::MAX >> 1, 16))?.taken;
             if due.is_empty() && run.paused.is_some() {
                 self.say(&store, Command::Resume { actor: operator(), reason: None })?;
             }
@@ -223,7 +223,7 @@ impl<'a> Life<'a> {
         };
         let transitions = evidence(self.subject.store().as_ref(), TENANT, "r_1").transitions;
         let row = transitions.iter().find(|row| placed(std::slice::from_ref(row)).iter().any(says_so));
-        row.map(|row| row.first_leaf)
+        row.and_then(|row| row.first_leaf)
     }
 
     /// What may have happened to the world.

@@ -50,7 +50,6 @@ pub const FAMILIES: &[Family] = &[
             "run.none"
             "output.missing"
             "run.over"
-            "run.taken"
             "run.not_over"
             "run.not_waiting"
             "run.paused"
@@ -85,12 +84,14 @@ pub const FAMILIES: &[Family] = &[
             "store.stale"
             "store.outcome_unknown"
             "store.corrupt"
+            "run.unreadable"
             "log.unsigned"
             "engine.refused"
             "engine.fault"
             "engine.no_plan"
             "skills.setup"
             "worker.task"
+            "worker.stopped"
             "internal.runtime"
         },
     },
