@@ -48,7 +48,17 @@ macro_rules! held_to_it {
                 a_run_that_waits_for_somebody_is_taken_by_name_only,
                 what_cannot_be_taken_is_not_there,
                 claims_of_a_process_that_ended_are_given_back,
-                many_workers_share_the_runs_between_them;
+                many_workers_share_the_runs_between_them,
+                a_higher_priority_goes_first_in_its_tenant,
+                tenants_take_turns,
+                one_claim_shares_as_many_claims_would,
+                no_limit_on_running_runs_is_passed,
+                a_limit_is_about_a_tenant_or_agent_that_exists,
+                who_asks_for_one_run_is_not_held_back_by_a_limit,
+                a_damaged_run_takes_no_other_with_it,
+                a_run_of_a_newer_version_is_left_alone,
+                a_claim_is_given_back_by_who_holds_it_only,
+                a_request_is_answered_once;
             read:
                 a_loaded_run_is_the_run_that_was_driven,
                 rows_say_what_the_events_say,
@@ -68,7 +78,7 @@ macro_rules! held_to_it {
                 a_stale_append_writes_nothing_at_all,
                 writes_of_one_append_follow_each_other,
                 a_version_is_never_used_twice,
-                a_version_is_the_leaf_of_the_transition_that_wrote_it,
+                a_version_names_the_transition_that_wrote_it,
                 no_tenant_reads_or_writes_keys_of_another,
                 an_expired_key_is_stored_until_somebody_writes,
                 the_longest_expired_go_first_up_to_the_limit,
@@ -84,3 +94,5 @@ macro_rules! held_to_it {
 
 held_to_it!(memory, crate::support::InMemory::begin());
 held_to_it!(sqlite, crate::support::OnDisk::begin());
+held_to_it!(postgres, crate::on_postgres::OnPostgres::direct());
+held_to_it!(pooled, crate::on_postgres::OnPostgres::pooled());
