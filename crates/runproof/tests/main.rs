@@ -22,3 +22,4 @@ mod secrets;
 mod support;
 mod tamper;
 mod vectors;
+mod worker;
