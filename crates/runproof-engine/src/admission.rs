@@ -45,6 +45,16 @@ pub struct RunRequest {
     pub synthetic_scenario_id: Option<String>,
     /// The same key never makes a second run.
     pub idempotency_key: Option<String>,
+    /// Which runs of the tenant go first: 9 before 0.
+    #[serde(default = "usual_priority")]
+    pub priority: u8,
+}
+
+/// Priority of a run that nobody gave one.
+pub const USUAL_PRIORITY: u8 = 5;
+
+fn usual_priority() -> u8 {
+    USUAL_PRIORITY
 }
 
 /// A request that was admitted; what it asks for can be recorded.

@@ -55,6 +55,7 @@ pub const FAILURES: &[(&str, &str)] = &[
     ("engine.timeout", "the attempt took longer than it may"),
     ("engine.cancelled", "the run was cancelled during the attempt"),
     ("engine.interrupted", "the process ended during the attempt"),
+    ("engine.lease_lapsed", "the process may have lost its runs, so the attempt was not begun"),
     ("engine.output_unrecordable", "the answer cannot be recorded"),
     ("probe.not_done", "the receiver says that the attempt took no effect"),
     ("probe.unknown", "the receiver cannot say whether the attempt took effect"),

@@ -12,7 +12,9 @@ use runproof_proof::event::{Actor, EffectClass, EndStatus};
 
 use crate::decide::{Command, Context, Decision, Next, Outcome, Refusal, go_on};
 use crate::draft::{Intended, Line};
-use crate::ports::{Append, BoxFuture, Claim, Claimed, Clock, Entropy, Fence, Journal, Observer, Secrets, StoreError};
+use crate::ports::{
+    Append, BoxFuture, Claim, Claimed, Clock, Entropy, Fence, Journal, Lease, Observer, Secrets, StoreError,
+};
 use crate::projection;
 use crate::run::{CallId, Run, WaitReason};
 use crate::skill::{Skills, Write};
@@ -35,6 +37,8 @@ pub struct Driver {
     pub entropy: Arc<dyn Entropy>,
     /// Secrets.
     pub secrets: Arc<dyn Secrets>,
+    /// Whether this process may still begin effects.
+    pub lease: Arc<dyn Lease>,
     /// Told of every write.
     pub observer: Arc<dyn Observer>,
 }

@@ -88,6 +88,29 @@ pub struct Claimed {
     pub fence: Fence,
 }
 
+/// What a claim brought.
+#[derive(Clone, Debug, Default)]
+pub struct Claims {
+    /// Runs that were taken.
+    pub taken: Vec<Claimed>,
+    /// Runs that were due and could not be read. They were given back for [`UNREADABLE_FOR`].
+    pub unreadable: Vec<Unreadable>,
+}
+
+/// A run that was due and cannot be read here: it is damaged, or a newer version wrote it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Tenant.
+    pub tenant: String,
+    /// Run.
+    pub run_id: String,
+    /// Why.
+    pub problem: StoreError,
+}
+
+/// How long nobody is offered a run again that could not be read, in microseconds.
+pub const UNREADABLE_FOR: u64 = 60_000_000;
+
 /// Why the store did not do it. The variants answer the only question of the driver: may it have happened?
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
@@ -125,17 +148,39 @@ pub trait Journal: Send + Sync {
     /// [`StoreError`].
     async fn append(&self, append: Append) -> Result<(), StoreError>;
 
-    /// Takes up to `limit` runs that are due and that nobody holds.
+    /// Takes up to `limit` runs that are due and that nobody holds. Between tenants, whoever has fewest runs going comes
+    /// first, then the longest due; in one tenant the highest priority, then the longest due. No limit on runs that are
+    /// going is passed. Runs with events that only a newer version knows are left alone, and a run that cannot be read
+    /// takes no other with it.
     ///
     /// # Errors
-    /// [`StoreError`].
-    async fn claim(&self, owner: &str, now: u64, limit: usize) -> Result<Vec<Claimed>, StoreError>;
+    /// [`StoreError`]: nothing was taken.
+    async fn claim(&self, owner: &str, now: u64, limit: usize) -> Result<Claims, StoreError>;
 
-    /// Takes one run that nobody holds, due or not. `None` when somebody holds it or it is over.
+    /// Takes one run that nobody holds, due or not, whatever the limits say: somebody asks for this one. `None` when
+    /// somebody holds it or it is over.
     ///
     /// # Errors
     /// [`StoreError`].
     async fn claim_run(&self, owner: &str, tenant: &str, run_id: &str) -> Result<Option<Claimed>, StoreError>;
+}
+
+/// Whether this process may still begin what it cannot take back.
+///
+/// A process that could lose its runs to another one without noticing holds a lease on them. The driver asks right
+/// before it calls a skill or asks a receiver; what it may not begin, it does not send.
+pub trait Lease: Send + Sync {
+    /// Whether the lease lasts long enough to begin something now.
+    fn may_begin(&self) -> bool;
+}
+
+/// The lease of a process that nobody takes runs from while it lives: the only engine of its store.
+pub struct Always;
+
+impl Lease for Always {
+    fn may_begin(&self) -> bool {
+        true
+    }
 }
 
 /// A value of a tenant's key-value space, as it was read.

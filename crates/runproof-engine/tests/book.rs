@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 use runproof_engine::draft::Line;
-use runproof_engine::ports::{Append, Claim, Claimed, Fence, Journal, StoreError};
+use runproof_engine::ports::{Append, Claim, Claimed, Claims, Fence, Journal, StoreError};
 use runproof_engine::run::{Run, Values};
 use runproof_engine::skill::Write;
 use runproof_proof::bundle::{Bundle, Entry, Header};
@@ -138,10 +138,10 @@ impl Journal for Book {
         Ok(())
     }
 
-    async fn claim(&self, owner: &str, now: u64, limit: usize) -> Result<Vec<Claimed>, StoreError> {
+    async fn claim(&self, owner: &str, now: u64, limit: usize) -> Result<Claims, StoreError> {
         let due = limit > 0 && self.page.lock().unwrap().wake_at.is_some_and(|at| at <= now);
         let claimed = if due { self.claim_run(owner, &self.tenant, &self.run_id).await? } else { None };
-        Ok(claimed.into_iter().collect())
+        Ok(Claims { taken: claimed.into_iter().collect(), unreadable: Vec::new() })
     }
 
     async fn claim_run(&self, owner: &str, tenant: &str, run_id: &str) -> Result<Option<Claimed>, StoreError> {

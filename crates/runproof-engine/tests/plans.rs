@@ -140,6 +140,7 @@ pub(crate) fn request() -> RunRequest {
         actor: operator(),
         synthetic_scenario_id: None,
         idempotency_key: None,
+        priority: 5,
     }
 }
 

@@ -13,6 +13,8 @@
 //! cancel                                 somebody cancels it while nobody drives it
 //! resolve STEP done|not_done             somebody says what came of a step
 //! die N                                  once, and die instead of making the Nth append; another process takes over
+//! lapse N                                the lease does not last the next N times that the driver asks
+//! reap                                   the same, once, and another process is given the run meanwhile
 //! clock N                                the clock goes back by N milliseconds
 //! later N                                N milliseconds pass
 //! ```
@@ -20,6 +22,7 @@
 
 mod cancel;
 mod crash;
+mod lease;
 mod retry;
 mod unknown;
 mod values;
@@ -27,11 +30,12 @@ mod values;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use runproof_engine::admission::{RunRequest, StreamHead, admit, open};
 use runproof_engine::decide::{Command, Context, Decision, decide};
 use runproof_engine::driver::{DriveError, Driver, Left};
-use runproof_engine::ports::{Append, Blind, Claim, Claimed, Clock as _, Entropy as _, Journal as _};
+use runproof_engine::ports::{Append, Blind, Claim, Claimed, Clock as _, Entropy as _, Journal as _, Lease};
 use runproof_engine::run::{CallId, Run, WaitReason};
 use runproof_engine::skill::{EffectClass, Guard, Probe, Skills, Write};
 use runproof_engine::{projection, replay};
@@ -50,11 +54,29 @@ pub(crate) struct Story {
     clock: Arc<FakeClock>,
     seeds: Arc<Seeds>,
     cancel: Arc<Cancel>,
+    lease: Arc<Lapsing>,
     pub(crate) skills: BTreeMap<String, Arc<Scripted>>,
     driver: Driver,
     told: usize,
     /// What it told so far.
     pub(crate) out: String,
+}
+
+/// A lease that does not always last.
+struct Lapsing {
+    book: Arc<Book>,
+    times: AtomicU32,
+    reaped: AtomicBool,
+}
+
+impl Lease for Lapsing {
+    fn may_begin(&self) -> bool {
+        if self.reaped.swap(false, Ordering::SeqCst) {
+            self.book.give_back();
+            return false;
+        }
+        self.times.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |times| times.checked_sub(1)).is_err()
+    }
 }
 
 /// Plays a story and compares what it told with what was expected, line by line, without indentation.
@@ -184,6 +206,7 @@ fn request(plan: Option<Value>) -> RunRequest {
         actor: operator(),
         synthetic_scenario_id: None,
         idempotency_key: None,
+        priority: 5,
     }
 }
 
@@ -192,6 +215,7 @@ fn begin(plan: Value, skills: BTreeMap<String, Arc<Scripted>>, vault: Vault, can
     let admitted = admit(request(Some(plan))).unwrap_or_else(|findings| panic!("{findings:#?}"));
     let opening = open(&admitted, "example.org/log", &StreamHead::default(), 1, clock.now(), seeds.seed()).unwrap();
     let book = Arc::new(Book::new(&opening.run, opening.lines));
+    let lease = Arc::new(Lapsing { book: Arc::clone(&book), times: AtomicU32::new(0), reaped: AtomicBool::new(false) });
     let mut registry = Skills::default();
     for skill in skills.values() {
         skill.clock.set(Arc::clone(&clock)).ok();
@@ -203,9 +227,10 @@ fn begin(plan: Value, skills: BTreeMap<String, Arc<Scripted>>, vault: Vault, can
         clock: Arc::clone(&clock) as _,
         entropy: Arc::clone(&seeds) as _,
         secrets: Arc::new(vault),
+        lease: Arc::clone(&lease) as _,
         observer: Arc::new(Blind),
     };
-    Story { book, clock, seeds, cancel, skills, driver, told: 2, out: String::new() }
+    Story { book, clock, seeds, cancel, lease, skills, driver, told: 2, out: String::new() }
 }
 
 impl Story {
@@ -221,6 +246,8 @@ impl Story {
                 self.once();
                 self.book.give_back();
             }
+            ["lapse", times] => self.lease.times.store(times.parse().unwrap(), Ordering::SeqCst),
+            ["reap"] => self.lease.reaped.store(true, Ordering::SeqCst),
             ["clock", back] => self.clock.set(self.clock.now() - back.parse::<u64>().unwrap() * 1000),
             ["later", ms] => self.clock.move_to(self.clock.now() + ms.parse::<u64>().unwrap() * 1000),
             ["cancel"] => {
@@ -235,7 +262,7 @@ impl Story {
 
     /// Drives once; answers whether only time stands in the way of going on.
     fn once(&mut self) -> bool {
-        let claimed = block_on(self.book.claim("w_1", self.clock.now(), 1)).unwrap();
+        let claimed = block_on(self.book.claim("w_1", self.clock.now(), 1)).unwrap().taken;
         match self.run(claimed.into_iter().next()) {
             Some(Left::Until(at)) => {
                 self.clock.move_to(at);

@@ -21,6 +21,9 @@ use crate::hash::{self, Hash};
 
 /// Version of the envelope that this crate reads and writes.
 pub const VERSION: u64 = 1;
+/// Level of the newest kind in [`Body::KINDS`]. A release that adds kinds raises it: who knows only a lower level leaves
+/// runs with such events alone.
+pub const FORMAT_LEVEL: u32 = 1;
 /// Largest encoded event, in bytes.
 pub const MAX_EVENT: usize = 16 * 1024;
 /// Largest number of events in a run.

@@ -8,12 +8,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use runproof_engine::admission::Admitted;
-use runproof_engine::ports::{Append, Claimed, Journal, StoreError};
+use runproof_engine::ports::{Append, Claimed, Claims, Fence, Journal, KeyValues, StoreError, Stored};
 use runproof_engine::run::Run;
 use runproof_proof::hash::Hash;
 use runproof_proof::merkle::Range;
 
-use crate::{AgentRow, CommandError, Evidence, Opened, RunListing, Stamp, Store, TenantChange};
+use crate::{
+    AgentRow, CommandError, Evidence, LeaseTerms, LimitRow, Opened, Reaped, Request, RunListing, Snapshot, Stamp,
+    Store, TenantChange, WorkerAbout, WorkerRow,
+};
 
 /// How a write fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,12 +87,19 @@ impl<S: std::ops::Deref<Target: Store> + Send + Sync> Journal for Faulty<S> {
         self.write(self.inner.append(append)).await
     }
 
-    async fn claim(&self, owner: &str, now: u64, limit: usize) -> Result<Vec<Claimed>, StoreError> {
+    async fn claim(&self, owner: &str, now: u64, limit: usize) -> Result<Claims, StoreError> {
         self.write(self.inner.claim(owner, now, limit)).await
     }
 
     async fn claim_run(&self, owner: &str, tenant: &str, run_id: &str) -> Result<Option<Claimed>, StoreError> {
         self.write(self.inner.claim_run(owner, tenant, run_id)).await
+    }
+}
+
+#[async_trait]
+impl<S: std::ops::Deref<Target: Store> + Send + Sync> KeyValues for Faulty<S> {
+    async fn read(&self, tenant: &str, key: &str) -> Result<Option<Stored>, StoreError> {
+        self.inner.read(tenant, key).await
     }
 }
 
@@ -125,5 +135,93 @@ impl<S: std::ops::Deref<Target: Store> + Send + Sync> Store for Faulty<S> {
 
     async fn list_agents(&self, tenant: Option<&str>) -> Result<Vec<AgentRow>, StoreError> {
         self.inner.list_agents(tenant).await
+    }
+
+    fn log(&self) -> &str {
+        self.inner.log()
+    }
+
+    fn place(&self) -> String {
+        self.inner.place()
+    }
+
+    async fn ledger_key(&self) -> Result<Option<String>, StoreError> {
+        self.inner.ledger_key().await
+    }
+
+    async fn tree_size(&self) -> Result<u64, StoreError> {
+        self.inner.tree_size().await
+    }
+
+    async fn root_at(&self, size: u64) -> Result<Hash, StoreError> {
+        self.inner.root_at(size).await
+    }
+
+    fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
+        self.inner.snapshot()
+    }
+
+    async fn give_back(&self, tenant: &str, run_id: &str, fence: &Fence, at: u64) -> Result<(), StoreError> {
+        self.write(self.inner.give_back(tenant, run_id, fence, at)).await
+    }
+
+    async fn has_due(&self, at: u64) -> Result<bool, StoreError> {
+        self.inner.has_due(at).await
+    }
+
+    async fn leave_request(&self, tenant: &str, run_id: Option<&str>, body: &str) -> Result<i64, StoreError> {
+        self.write(self.inner.leave_request(tenant, run_id, body)).await
+    }
+
+    async fn take_answer(&self, tenant: &str, id: i64) -> Result<Option<String>, StoreError> {
+        self.write(self.inner.take_answer(tenant, id)).await
+    }
+
+    async fn withdraw_request(&self, tenant: &str, id: i64) -> Result<bool, StoreError> {
+        self.write(self.inner.withdraw_request(tenant, id)).await
+    }
+
+    async fn open_requests(&self, worker: &str) -> Result<Vec<Request>, StoreError> {
+        self.inner.open_requests(worker).await
+    }
+
+    async fn answer_request(&self, request: &Request, answer: &str) -> Result<(), StoreError> {
+        self.write(self.inner.answer_request(request, answer)).await
+    }
+
+    fn lease(&self) -> Option<LeaseTerms> {
+        self.inner.lease()
+    }
+
+    async fn register_worker(&self, worker: &str, about: &WorkerAbout) -> Result<(), StoreError> {
+        self.write(self.inner.register_worker(worker, about)).await
+    }
+
+    async fn heartbeat(&self, worker: &str) -> Result<bool, StoreError> {
+        self.write(self.inner.heartbeat(worker)).await
+    }
+
+    async fn retire_worker(&self, worker: &str) -> Result<(), StoreError> {
+        self.write(self.inner.retire_worker(worker)).await
+    }
+
+    async fn reap(&self) -> Result<Reaped, StoreError> {
+        self.write(self.inner.reap()).await
+    }
+
+    async fn list_workers(&self) -> Result<Vec<WorkerRow>, StoreError> {
+        self.inner.list_workers().await
+    }
+
+    async fn set_limit(&self, tenant: &str, agent: Option<&str>, max_running: Option<u32>) -> Result<(), CommandError> {
+        self.write(self.inner.set_limit(tenant, agent, max_running)).await
+    }
+
+    async fn limits(&self, tenant: &str) -> Result<Vec<LimitRow>, StoreError> {
+        self.inner.limits(tenant).await
+    }
+
+    async fn sequence(&self) -> Result<bool, StoreError> {
+        self.write(self.inner.sequence()).await
     }
 }

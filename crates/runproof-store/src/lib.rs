@@ -6,23 +6,26 @@
 pub mod faults;
 pub mod memory;
 pub mod migrate;
+mod snapshot;
 pub mod sqlite;
+mod store;
 mod tree;
+mod turns;
 
 use std::collections::BTreeMap;
 
-use async_trait::async_trait;
-use runproof_engine::admission::{Admitted, StreamHead};
+use runproof_engine::admission::StreamHead;
 use runproof_engine::audit::RawRow;
-use runproof_engine::ports::{Claimed, Fence, Journal, StoreError};
+use runproof_engine::ports::{Claimed, Fence, StoreError};
 use runproof_engine::run::Run;
 use runproof_proof::checkpoint::Checkpoint;
 use runproof_proof::event::{Actor, Body, Event};
-use runproof_proof::hash::Hash;
 use runproof_proof::note::NoteSigner;
 use runproof_proof::payload::{Payload, PayloadLine};
 use serde::{Deserialize, Serialize};
 
+pub use snapshot::{CheckpointRow, EachRun, EachTransition, RunStream, Snapshot, StoredTile};
+pub use store::{LeaseTerms, LimitRow, Reaped, Request, Store, WorkerAbout, WorkerRow};
 pub use tree::Tree;
 
 /// A run that was opened, or found again by its idempotency key.
@@ -135,8 +138,10 @@ pub struct Stamp {
 /// One stored transition, as read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TransitionRow {
-    /// Leaf index of the first event.
-    pub first_leaf: u64,
+    /// Leaf index of the first event; `None` when it has no place in the ledger yet.
+    pub first_leaf: Option<u64>,
+    /// In stores that give out places after the commit: the column `id`, and what the row of its place says of it.
+    pub arrival: Option<(i64, Option<i64>)>,
     /// Tenant column.
     pub tenant: String,
     /// Stream column.
@@ -152,6 +157,14 @@ pub struct TransitionRow {
 }
 
 impl TransitionRow {
+    /// What names the row: its place, or its position in its stream as long as it has none.
+    pub fn key(&self) -> String {
+        match self.first_leaf {
+            Some(first_leaf) => format!("first_leaf={first_leaf}"),
+            None => format!("stream={}, first_seq={}", self.stream, self.first_seq),
+        }
+    }
+
     /// Whether it holds the event of that seq.
     pub(crate) fn holds(&self, seq: u64) -> bool {
         (self.first_seq..self.first_seq.saturating_add(self.event_count)).contains(&seq)
@@ -173,6 +186,8 @@ pub struct Evidence {
     pub shared: BTreeMap<&'static str, Vec<RawRow>>,
     /// The newest checkpoint, as a signed note.
     pub checkpoint: Option<String>,
+    /// In stores that give out places after the commit: the id up to which every transition has one.
+    pub settled_id: Option<i64>,
 }
 
 /// A row of a listing.
@@ -226,58 +241,6 @@ pub trait Notary: Send {
     fn now(&self) -> u64;
 }
 
-/// Where runs are kept, as the edge sees it.
-#[async_trait]
-pub trait Store: Journal {
-    /// Opens an admitted run, or finds the one that its idempotency key made. Claims it when `owner` is given.
-    ///
-    /// # Errors
-    /// [`CommandError`]; nothing is written.
-    async fn open_run(&self, admitted: Admitted, owner: Option<String>, stamp: Stamp) -> Result<Opened, CommandError>;
-
-    /// Changes a tenant.
-    ///
-    /// # Errors
-    /// [`CommandError`]; nothing is written.
-    async fn change_tenant(&self, tenant: &str, change: TenantChange, stamp: Stamp) -> Result<(), CommandError>;
-
-    /// The run, from its events. `None` when the tenant has no such run.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    async fn load_run(&self, tenant: &str, run_id: &str) -> Result<Option<Run>, StoreError>;
-
-    /// Everything about one run.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    async fn evidence(&self, tenant: &str, run_id: &str) -> Result<Evidence, StoreError>;
-
-    /// Roots of subtrees of the ledger, in order; each range is one that a proof calls for.
-    ///
-    /// # Errors
-    /// [`StoreError::Corrupt`] when a tile is missing.
-    async fn subtree_roots(&self, ranges: Vec<runproof_proof::merkle::Range>) -> Result<Vec<Hash>, StoreError>;
-
-    /// The newest checkpoint, as a signed note.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    async fn checkpoint(&self) -> Result<Option<String>, StoreError>;
-
-    /// Newest runs first; all tenants when none is given.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    async fn list_runs(&self, tenant: Option<&str>, limit: usize) -> Result<Vec<RunListing>, StoreError>;
-
-    /// Agents of a tenant, or of all.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    async fn list_agents(&self, tenant: Option<&str>) -> Result<Vec<AgentRow>, StoreError>;
-}
-
 /// Folds stored transitions into a run. `None` when there are none.
 ///
 /// # Errors
@@ -288,10 +251,8 @@ pub fn fold(log: &str, tenant: &str, run_id: &str, transitions: &[TransitionRow]
     }
     let mut run = Run::new(log, tenant, run_id);
     for transition in transitions {
-        let corrupt = |problem: String| StoreError::Corrupt {
-            at: format!("transitions[first_leaf={}]", transition.first_leaf),
-            problem,
-        };
+        let corrupt =
+            |problem: String| StoreError::Corrupt { at: format!("transitions[{}]", transition.key()), problem };
         let mut payloads = transition.payloads.split('\n');
         for line in transition.events.split('\n') {
             let event =

@@ -3,6 +3,8 @@
 //! It means exactly what the other stores mean (one conformance suite holds all of them to it), keeps nothing beyond
 //! the process, and signs right after each commit instead of a moment later.
 
+mod snapshot;
+
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -10,20 +12,25 @@ use async_trait::async_trait;
 use runproof_engine::admission::{self, Admitted, StreamHead, engine};
 use runproof_engine::audit::RawRow;
 use runproof_engine::draft::{Committer, Line};
-use runproof_engine::ports::{Append, Claim, Claimed, Fence, Journal, KeyValues, StoreError, Stored};
+use runproof_engine::ports::{
+    Append, Claim, Claimed, Claims, Fence, Journal, KeyValues, StoreError, Stored, UNREADABLE_FOR, Unreadable,
+};
 use runproof_engine::projection::{self, Cell, Row, RowChanges, rfc3339};
 use runproof_engine::run::Run;
 use runproof_engine::skill::{Guard, Write};
 use runproof_proof::checkpoint::Checkpoint;
-use runproof_proof::event::{LogCreated, Stream};
+use runproof_proof::event::{FORMAT_LEVEL, LogCreated, Stream};
 use runproof_proof::hash::Hash;
 use runproof_proof::merkle::Range;
 
 use crate::tree::{TileId, subtree_root};
+use crate::turns::{self, Room, Turn};
 use crate::{
-    AgentRow, CommandError, Evidence, Notary, Opened, RunListing, Stamp, Store, TenantChange, TransitionRow, Tree,
-    claimed, fold, tenant_event, without_value,
+    AgentRow, CommandError, Evidence, LeaseTerms, LimitRow, Notary, Opened, Reaped, Request, RunListing, Snapshot,
+    Stamp, Store, TenantChange, TransitionRow, Tree, WorkerAbout, WorkerRow, claimed, fold, tenant_event,
+    without_value,
 };
+use snapshot::MemorySnapshot;
 
 /// Tables whose rows belong to a run.
 const RUN_TABLES: [&str; 5] = ["runs", "aos_traces", "aos_trace_steps", "run_seals", "erasures"];
@@ -50,10 +57,22 @@ struct State {
     keys: BTreeMap<Key, (Hash, String)>,
     rows: BTreeMap<Key, Vec<Row>>,
     values: BTreeMap<Key, Stored>,
-    checkpoint: Option<String>,
+    /// Signed notes, by size.
+    checkpoints: BTreeMap<u64, String>,
+    /// When each tenant was created.
+    tenants: BTreeMap<String, String>,
+    /// Most runs that are going, by tenant and agent; under the empty agent: of the tenant.
+    limits: BTreeMap<Key, u32>,
+    /// Commands of other processes, each with its answer once there is one.
+    requests: Vec<(Request, Option<String>)>,
+    next_request: i64,
 }
 
+#[derive(Default)]
 struct Queued {
+    agent: String,
+    priority: u8,
+    format: u32,
     owner: Option<String>,
     epoch: u64,
     next_seq: u64,
@@ -86,7 +105,11 @@ impl MemoryStore {
             keys: BTreeMap::new(),
             rows: BTreeMap::new(),
             values: BTreeMap::new(),
-            checkpoint: None,
+            checkpoints: BTreeMap::new(),
+            tenants: BTreeMap::new(),
+            limits: BTreeMap::new(),
+            requests: Vec::new(),
+            next_request: 1,
         };
         state.transition("", &Stream::Log, 0, &[line]);
         state.commit();
@@ -96,16 +119,26 @@ impl MemoryStore {
         Ok(Self { log, state: Mutex::new(state) })
     }
 
-    /// Origin of the log.
-    pub fn log(&self) -> &str {
-        &self.log
-    }
-
     /// Gives back every claim, as a process does that starts after another one ended.
     pub fn reclaim(&self) {
         for queued in self.state().queue.values_mut().filter(|queued| queued.owner.is_some()) {
             queued.owner = None;
             queued.wake_at.get_or_insert(0);
+        }
+    }
+
+    /// For tests: as if a version that knows this level had written to a run that is queued.
+    pub fn set_format(&self, tenant: &str, run_id: &str, level: u32) {
+        if let Some(queued) = self.state().queue.get_mut(&(tenant.to_owned(), run_id.to_owned())) {
+            queued.format = level;
+        }
+    }
+
+    /// For tests: somebody writes to the events of a run.
+    pub fn rewrite(&self, tenant: &str, run_id: &str, from: &str, to: &str) {
+        let stream = format!("run/{run_id}");
+        for row in self.state().transitions.iter_mut().filter(|row| row.tenant == tenant && row.stream == stream) {
+            row.events = row.events.replace(from, to);
         }
     }
 
@@ -127,7 +160,8 @@ impl State {
         let payloads: Vec<String> =
             lines.iter().map(|line| text(line.payload.as_deref().unwrap_or_default())).collect();
         self.transitions.push(TransitionRow {
-            first_leaf: self.tree.size(),
+            first_leaf: Some(self.tree.size()),
+            arrival: None,
             tenant: tenant.to_owned(),
             stream: stream.name(),
             first_seq,
@@ -149,13 +183,15 @@ impl State {
         let head = Checkpoint { origin: self.log.clone(), size: self.tree.size(), root: self.tree.root() };
         let note = head.sign(self.notary.signer());
         match self.notary.keep(&note) {
-            Ok(()) => self.checkpoint = Some(note),
+            Ok(()) => {
+                self.checkpoints.insert(head.size, note);
+            }
             Err(_) => self.mute = true, // as the other stores do: unsigned runs are UNANCHORED and say so
         }
     }
 
     fn stream(&self, tenant: &str, stream: &str) -> Vec<TransitionRow> {
-        self.transitions.iter().filter(|row| row.tenant == tenant && row.stream == stream).cloned().collect()
+        of_stream(&self.transitions, tenant, stream)
     }
 
     fn load(&self, tenant: &str, run_id: &str) -> Result<Option<Run>, StoreError> {
@@ -200,8 +236,17 @@ impl State {
         let owner = owner.filter(|_| run.seal.is_none());
         if run.seal.is_none() {
             let (epoch, wake_at) = if owner.is_some() { (1, None) } else { (0, Some(stamp.now)) };
-            self.queue
-                .insert(key, Queued { owner: owner.clone(), epoch, next_seq: run.next_seq, head: run.head, wake_at });
+            let queued = Queued {
+                agent: request.agent.clone(),
+                priority: request.priority,
+                format: FORMAT_LEVEL,
+                owner: owner.clone(),
+                epoch,
+                next_seq: run.next_seq,
+                head: run.head,
+                wake_at,
+            };
+            self.queue.insert(key, queued);
         }
         self.commit();
         Ok(Opened { run, fence: owner.map(|owner| Fence { owner, epoch: 1 }), existing: false })
@@ -233,7 +278,9 @@ impl State {
         } else {
             let head = lines.last().map_or(*expected_head, |line| line.leaf);
             let next_seq = expected_seq + lines.len() as u64;
-            self.queue.insert(key.clone(), Queued { owner, epoch: fence.epoch, next_seq, head, wake_at });
+            if let Some(queued) = self.queue.get_mut(&key) {
+                *queued = Queued { owner, next_seq, head, wake_at, ..std::mem::take(queued) };
+            }
         }
         self.write_rows(&key, rows);
         self.commit();
@@ -282,6 +329,58 @@ impl State {
         Ok(values)
     }
 
+    /// Due runs in turn: fair between tenants, by priority in one, and below every limit.
+    fn turns(&self, now: u64) -> Vec<Turn> {
+        let mut due: BTreeMap<&str, Vec<(u8, u64, &str, &str)>> = BTreeMap::new();
+        for ((tenant, run_id), queued) in &self.queue {
+            if let (None, Some(at)) = (&queued.owner, queued.wake_at.filter(|at| *at <= now))
+                && queued.format <= FORMAT_LEVEL
+            {
+                due.entry(tenant).or_default().push((u8::MAX - queued.priority, at, run_id, &queued.agent));
+            }
+        }
+        let mut turns = Vec::new();
+        for (tenant, mut runs) in due {
+            let mut room = self.room(tenant);
+            runs.sort_unstable();
+            for (_, wake_at, run_id, agent) in runs {
+                if let Some(running) = room.enter(agent) {
+                    turns.push(Turn { running, wake_at, tenant: tenant.to_owned(), run_id: run_id.to_owned() });
+                }
+            }
+        }
+        turns
+    }
+
+    /// Runs of a tenant that somebody holds, and its limits, by agent.
+    fn room(&self, tenant: &str) -> Room {
+        let mut running = BTreeMap::new();
+        for ((owner, _), queued) in self.queue.iter().filter(|(_, queued)| queued.owner.is_some()) {
+            if owner == tenant {
+                *running.entry(queued.agent.clone()).or_default() += 1;
+            }
+        }
+        let ours = self.limits.iter().filter(|((owner, _), _)| owner == tenant);
+        Room::new(running, ours.map(|((_, agent), most)| (agent.clone(), u64::from(*most))).collect())
+    }
+
+    fn claim_due(&mut self, owner: &str, now: u64, limit: usize) -> Result<Claims, StoreError> {
+        let mut claims = Claims::default();
+        for Turn { tenant, run_id, .. } in turns::first(self.turns(now), limit) {
+            let key = (tenant, run_id);
+            match self.claim(owner, &key) {
+                Ok(taken) => claims.taken.extend(taken),
+                Err(problem) => {
+                    if let Some(queued) = self.queue.get_mut(&key) {
+                        queued.wake_at = Some(now.saturating_add(UNREADABLE_FOR));
+                    }
+                    claims.unreadable.push(Unreadable { tenant: key.0, run_id: key.1, problem });
+                }
+            }
+        }
+        Ok(claims)
+    }
+
     fn claim(&mut self, owner: &str, key: &Key) -> Result<Option<Claimed>, StoreError> {
         let missing = || StoreError::Corrupt {
             at: format!("run_queue[run_id={}]", key.1),
@@ -307,7 +406,9 @@ impl State {
         let event = tenant_event(&self.log, tenant, change, &head, stamp)?;
         let at = rfc3339(event.head.last_at);
         match change {
-            TenantChange::Create => {}
+            TenantChange::Create => {
+                self.tenants.insert(tenant.to_owned(), at);
+            }
             TenantChange::CreateAgent { id, name } => {
                 let key = (tenant.to_owned(), id.clone());
                 if self.agents.contains_key(&key) {
@@ -361,6 +462,15 @@ impl State {
         Ok(())
     }
 
+    fn newest(&self) -> Option<String> {
+        self.checkpoints.values().next_back().cloned()
+    }
+
+    fn subtree_root(&self, range: Range) -> Result<Hash, StoreError> {
+        let corrupt = || StoreError::Corrupt { at: "ledger_tiles".to_owned(), problem: "a tile is missing".to_owned() };
+        subtree_root(range, &mut |id| self.tiles.get(&id).cloned()).ok_or_else(corrupt)
+    }
+
     fn listing(&self, (tenant, run_id): &Key) -> Option<RunListing> {
         let row = self.rows.get(&(tenant.clone(), run_id.clone()))?.iter().find(|row| row.table == "runs")?;
         let text = |column: &str| match row.get(column) {
@@ -385,26 +495,28 @@ impl State {
     }
 }
 
+fn of_stream(transitions: &[TransitionRow], tenant: &str, stream: &str) -> Vec<TransitionRow> {
+    transitions.iter().filter(|row| row.tenant == tenant && row.stream == stream).cloned().collect()
+}
+
+/// Rows of a run by table, as a database would answer them.
+fn raw_rows(rows: Option<&Vec<Row>>) -> BTreeMap<&'static str, Vec<RawRow>> {
+    let mut tables: BTreeMap<&'static str, Vec<RawRow>> = RUN_TABLES.iter().map(|table| (*table, Vec::new())).collect();
+    for row in rows.into_iter().flatten() {
+        let raw = row.cells.iter().map(|(column, cell)| ((*column).to_owned(), cell.clone())).collect();
+        tables.entry(row.table).or_default().push(raw);
+    }
+    tables
+}
+
 #[async_trait]
 impl Journal for MemoryStore {
     async fn append(&self, append: Append) -> Result<(), StoreError> {
         self.state().append(&append)
     }
 
-    async fn claim(&self, owner: &str, now: u64, limit: usize) -> Result<Vec<Claimed>, StoreError> {
-        let mut state = self.state();
-        let waits = |(key, queued): (&Key, &Queued)| match (&queued.owner, queued.wake_at) {
-            (None, Some(at)) if at <= now => Some((at, key.clone())),
-            (_, _) => None,
-        };
-        let mut due: Vec<(u64, Key)> = state.queue.iter().filter_map(waits).collect();
-        due.sort();
-        due.truncate(limit);
-        for (_, (tenant, run_id)) in &due {
-            state.load(tenant, run_id)?; // all of them can be read, or none is taken
-        }
-        let taken: Result<Vec<_>, _> = due.iter().map(|(_, key)| state.claim(owner, key)).collect();
-        Ok(taken?.into_iter().flatten().collect())
+    async fn claim(&self, owner: &str, now: u64, limit: usize) -> Result<Claims, StoreError> {
+        self.state().claim_due(owner, now, limit)
     }
 
     async fn claim_run(&self, owner: &str, tenant: &str, run_id: &str) -> Result<Option<Claimed>, StoreError> {
@@ -435,33 +547,25 @@ impl Store for MemoryStore {
 
     async fn evidence(&self, tenant: &str, run_id: &str) -> Result<Evidence, StoreError> {
         let state = self.state();
-        let mut rows: BTreeMap<&'static str, Vec<RawRow>> = BTreeMap::new();
-        for table in RUN_TABLES {
-            rows.insert(table, Vec::new());
-        }
-        for row in state.rows.get(&(tenant.to_owned(), run_id.to_owned())).into_iter().flatten() {
-            let raw = row.cells.iter().map(|(column, cell)| ((*column).to_owned(), cell.clone())).collect();
-            rows.entry(row.table).or_default().push(raw);
-        }
+        let rows = raw_rows(state.rows.get(&(tenant.to_owned(), run_id.to_owned())));
         Ok(Evidence {
             log: state.log.clone(),
             transitions: state.stream(tenant, &format!("run/{run_id}")),
             tenant_transitions: state.stream(tenant, &format!("tenant/{tenant}")),
             rows,
             shared: BTreeMap::new(),
-            checkpoint: state.checkpoint.clone(),
+            checkpoint: state.newest(),
+            settled_id: None,
         })
     }
 
     async fn subtree_roots(&self, ranges: Vec<Range>) -> Result<Vec<Hash>, StoreError> {
         let state = self.state();
-        let roots = ranges.iter().map(|range| subtree_root(*range, &mut |id| state.tiles.get(&id).cloned()));
-        let corrupt = || StoreError::Corrupt { at: "ledger_tiles".to_owned(), problem: "a tile is missing".to_owned() };
-        roots.collect::<Option<_>>().ok_or_else(corrupt)
+        ranges.into_iter().map(|range| state.subtree_root(range)).collect()
     }
 
     async fn checkpoint(&self) -> Result<Option<String>, StoreError> {
-        Ok(self.state().checkpoint.clone())
+        Ok(self.state().newest())
     }
 
     async fn list_runs(&self, tenant: Option<&str>, limit: usize) -> Result<Vec<RunListing>, StoreError> {
@@ -481,5 +585,149 @@ impl Store for MemoryStore {
             .filter(|agent| tenant.is_none_or(|tenant| tenant == agent.tenant_id))
             .cloned()
             .collect())
+    }
+
+    fn log(&self) -> &str {
+        &self.log
+    }
+
+    fn place(&self) -> String {
+        "memory".to_owned()
+    }
+
+    async fn ledger_key(&self) -> Result<Option<String>, StoreError> {
+        Ok(Some(self.state().notary.signer().verifier().vkey()))
+    }
+
+    async fn tree_size(&self) -> Result<u64, StoreError> {
+        Ok(self.state().tree.size())
+    }
+
+    async fn root_at(&self, size: u64) -> Result<Hash, StoreError> {
+        if size == 0 {
+            return Ok(runproof_proof::merkle::root(&[]));
+        }
+        self.state().subtree_root(Range { start: 0, end: size })
+    }
+
+    fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
+        Ok(Box::new(MemorySnapshot::of(&self.state())))
+    }
+
+    async fn give_back(&self, tenant: &str, run_id: &str, fence: &Fence, at: u64) -> Result<(), StoreError> {
+        if let Some(queued) = self.state().queue.get_mut(&(tenant.to_owned(), run_id.to_owned()))
+            && queued.owner.as_ref() == Some(&fence.owner)
+            && queued.epoch == fence.epoch
+        {
+            (queued.owner, queued.wake_at) = (None, Some(at));
+        }
+        Ok(())
+    }
+
+    async fn has_due(&self, at: u64) -> Result<bool, StoreError> {
+        let is_due = |queued: &Queued| {
+            queued.owner.is_none()
+                && queued.wake_at.is_some_and(|wake_at| wake_at <= at)
+                && queued.format <= FORMAT_LEVEL
+        };
+        Ok(self.state().queue.values().any(is_due))
+    }
+
+    async fn leave_request(&self, tenant: &str, _run_id: Option<&str>, body: &str) -> Result<i64, StoreError> {
+        let mut state = self.state();
+        let id = state.next_request;
+        state.next_request += 1;
+        state.requests.push((Request { id, tenant: tenant.to_owned(), body: body.to_owned() }, None));
+        Ok(id)
+    }
+
+    async fn take_answer(&self, tenant: &str, id: i64) -> Result<Option<String>, StoreError> {
+        let mut state = self.state();
+        let is_it = |(request, answer): &mut (Request, Option<String>)| {
+            request.id == id && request.tenant == tenant && answer.is_some()
+        };
+        Ok(state.requests.extract_if(.., is_it).next().and_then(|(_, answer)| answer))
+    }
+
+    async fn withdraw_request(&self, tenant: &str, id: i64) -> Result<bool, StoreError> {
+        let mut state = self.state();
+        let before = state.requests.len();
+        state.requests.retain(|(request, answer)| request.id != id || request.tenant != tenant || answer.is_some());
+        Ok(state.requests.len() < before)
+    }
+
+    async fn open_requests(&self, _worker: &str) -> Result<Vec<Request>, StoreError> {
+        let state = self.state();
+        let open = state.requests.iter().filter(|(_, answer)| answer.is_none());
+        Ok(open.map(|(request, _)| request.clone()).collect())
+    }
+
+    async fn answer_request(&self, request: &Request, answer: &str) -> Result<(), StoreError> {
+        let mut state = self.state();
+        if let Some((_, said)) = state.requests.iter_mut().find(|(open, _)| open.id == request.id) {
+            *said = Some(answer.to_owned());
+        }
+        Ok(())
+    }
+
+    fn lease(&self) -> Option<LeaseTerms> {
+        None
+    }
+
+    async fn register_worker(&self, _worker: &str, _about: &WorkerAbout) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn heartbeat(&self, _worker: &str) -> Result<bool, StoreError> {
+        Ok(true)
+    }
+
+    async fn retire_worker(&self, _worker: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn reap(&self) -> Result<Reaped, StoreError> {
+        Ok(Reaped::default())
+    }
+
+    async fn list_workers(&self) -> Result<Vec<WorkerRow>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn set_limit(&self, tenant: &str, agent: Option<&str>, max_running: Option<u32>) -> Result<(), CommandError> {
+        let mut state = self.state();
+        if !state.heads.contains_key(tenant) {
+            return Err(CommandError::NoTenant(tenant.to_owned()));
+        }
+        let key = (tenant.to_owned(), agent.unwrap_or_default().to_owned());
+        if agent.is_some() && !state.agents.contains_key(&key) {
+            return Err(CommandError::NoAgent { tenant: key.0, agent: key.1 });
+        }
+        match max_running {
+            Some(most) => state.limits.insert(key, most),
+            None => state.limits.remove(&key),
+        };
+        Ok(())
+    }
+
+    async fn limits(&self, tenant: &str) -> Result<Vec<LimitRow>, StoreError> {
+        let state = self.state();
+        let ours = state.limits.iter().filter(|((owner, _), _)| owner == tenant);
+        let row = |((_, agent), most): (&Key, &u32)| {
+            let counts = |((owner, _), queued): &(&Key, &Queued)| {
+                owner == tenant && queued.owner.is_some() && (agent.is_empty() || *agent == queued.agent)
+            };
+            LimitRow {
+                tenant_id: tenant.to_owned(),
+                agent_id: Some(agent.clone()).filter(|agent| !agent.is_empty()),
+                max_running: *most,
+                running: state.queue.iter().filter(counts).count() as u64,
+            }
+        };
+        Ok(ours.map(row).collect())
+    }
+
+    async fn sequence(&self) -> Result<bool, StoreError> {
+        Ok(false)
     }
 }

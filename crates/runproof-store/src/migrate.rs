@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension};
 pub const SQLITE: &[(u32, &str, &str)] = &[
     (1, "init", include_str!("../migrations/sqlite/0001_init.sql")),
     (2, "kv_expiry", include_str!("../migrations/sqlite/0002_kv_expiry.sql")),
+    (3, "workers", include_str!("../migrations/sqlite/0003_workers.sql")),
 ];
 
 /// Where a database stands.

@@ -2,8 +2,10 @@
 //! readers in any process.
 
 mod apply;
+mod claim;
 mod forge;
 mod ledger;
+mod ports;
 mod read;
 mod verify_state;
 mod writer;
@@ -16,21 +18,15 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
-use runproof_engine::admission::Admitted;
-use runproof_engine::ports::{Append, Claimed, Fence, Journal, KeyValues, StoreError, Stored};
-use runproof_engine::run::Run;
-use runproof_proof::hash::Hash;
-use runproof_proof::merkle::Range;
+use runproof_engine::ports::StoreError;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::oneshot;
 
+use crate::Notary;
 use crate::migrate::{self, MigrateError};
-use crate::{AgentRow, CommandError, Evidence, Notary, Opened, RunListing, Stamp, Store, TenantChange};
 use writer::{Batch, Job, Writer};
 
 pub use forge::forge_cost;
-pub use ledger::{CheckpointRow, RunStream, Snapshot, StoredTile};
 pub use verify_state::VerifyState;
 
 /// How long a statement waits for a lock that another process holds.
@@ -109,6 +105,8 @@ pub struct SqliteStore {
     log: String,
     reader: Mutex<Connection>,
     engine: Option<Engine>,
+    /// The last tenant whose runs a claim looked at.
+    looked_at: Arc<Mutex<String>>,
 }
 
 /// What the writer has made durable since the store was opened.
@@ -236,7 +234,13 @@ impl SqliteStore {
         let reader = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)
             .or_else(|_| connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY))?;
         let ledger = read::ledger(&reader)?.ok_or_else(|| OpenError::NoLedger(path.to_owned()))?;
-        Ok(Self { path: path.to_owned(), log: ledger.0, reader: Mutex::new(reader), engine: None })
+        Ok(Self {
+            path: path.to_owned(),
+            log: ledger.0,
+            reader: Mutex::new(reader),
+            engine: None,
+            looked_at: Arc::default(),
+        })
     }
 
     /// Opens as the engine: takes the lock, gives back the claims of the process before, and starts the writer.
@@ -280,19 +284,6 @@ impl SqliteStore {
         &self.path
     }
 
-    /// Origin of the log.
-    pub fn log(&self) -> &str {
-        &self.log
-    }
-
-    /// Verification key that the ledger was made with. Says nothing about trust.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn ledger_key(&self) -> Result<Option<String>, StoreError> {
-        self.read(|connection| Ok(read::ledger(connection)?.map(|(_, vkey)| vkey)))
-    }
-
     /// Whether this process is the engine.
     pub fn is_engine(&self) -> bool {
         self.engine.is_some()
@@ -304,97 +295,6 @@ impl SqliteStore {
             self.engine.as_ref().map_or(0, |engine| of(&engine.counters).load(Ordering::Relaxed))
         };
         Commits { transactions: count(|counters| &counters.transactions), jobs: count(|counters| &counters.jobs) }
-    }
-
-    /// Leaves a command for the engine, and returns its number.
-    ///
-    /// # Errors
-    /// [`StoreError::Unavailable`]: nothing was written.
-    pub fn leave_request(&self, tenant: &str, body: &str) -> Result<i64, StoreError> {
-        self.read(|connection| {
-            connection
-                .query_row(
-                    "INSERT INTO requests (tenant_id, body) VALUES (?1, ?2) RETURNING id",
-                    (tenant, body),
-                    |row| row.get(0),
-                )
-                .map_err(unavailable)
-        })
-    }
-
-    /// The engine's answer to a request, once there is one; reading it removes the request.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn take_answer(&self, id: i64) -> Result<Option<String>, StoreError> {
-        self.read(|connection| {
-            let mut statement = connection
-                .prepare("DELETE FROM requests WHERE id = ?1 AND answer IS NOT NULL RETURNING answer")
-                .map_err(unavailable)?;
-            let mut rows = statement.query([id]).map_err(unavailable)?;
-            rows.next().map_err(unavailable)?.map(|row| row.get(0).map_err(unavailable)).transpose()
-        })
-    }
-
-    /// Requests that nobody has answered.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn open_requests(&self) -> Result<Vec<(i64, String, String)>, StoreError> {
-        self.read(read::requests)
-    }
-
-    /// Gives back a claim without writing to the run. Somebody may take it from that time on, in microseconds.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn give_back(&self, tenant: &str, run_id: &str, fence: &Fence, at: u64) -> Result<(), StoreError> {
-        let (tenant, run_id, fence) = (tenant.to_owned(), run_id.to_owned(), fence.clone());
-        self.submit(move |batch| {
-            let sql = include_str!("../sql/sqlite/give_back.sql");
-            batch.connection.execute(sql, (&tenant, &run_id, &fence.owner, fence.epoch, at)).map_err(unavailable)?;
-            Ok(())
-        })
-        .await
-    }
-
-    /// Whether a run that nobody holds is due at that time, in microseconds.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn has_due(&self, at: u64) -> Result<bool, StoreError> {
-        self.read(|connection| read::has_due(connection, at))
-    }
-
-    /// Answers a request.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn answer_request(&self, id: i64, answer: String) -> Result<(), StoreError> {
-        self.submit(move |batch| {
-            batch
-                .connection
-                .execute("UPDATE requests SET answer = ?2 WHERE id = ?1", (id, &answer))
-                .map_err(unavailable)?;
-            Ok(())
-        })
-        .await
-    }
-
-    /// The root over the first `size` leaves, as the tiles have it.
-    ///
-    /// # Errors
-    /// [`StoreError::Corrupt`] when a tile is missing.
-    pub fn root_at(&self, size: u64) -> Result<Hash, StoreError> {
-        self.read(|connection| read::root_at(connection, size))
-    }
-
-    /// Number of leaves.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn tree_size(&self) -> Result<u64, StoreError> {
-        self.read(read::tree_size)
     }
 
     fn read<T>(&self, read: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {
@@ -451,64 +351,4 @@ where
 /// What SQLite said, when nothing was written.
 fn unavailable(error: rusqlite::Error) -> StoreError {
     StoreError::Unavailable(error.to_string())
-}
-
-#[async_trait]
-impl Journal for SqliteStore {
-    async fn append(&self, append: Append) -> Result<(), StoreError> {
-        self.submit(move |batch| apply::append(batch, &append)).await
-    }
-
-    async fn claim(&self, owner: &str, now: u64, limit: usize) -> Result<Vec<Claimed>, StoreError> {
-        let owner = owner.to_owned();
-        self.submit(move |batch| apply::claim(batch, &owner, now, limit)).await
-    }
-
-    async fn claim_run(&self, owner: &str, tenant: &str, run_id: &str) -> Result<Option<Claimed>, StoreError> {
-        let (owner, tenant, run_id) = (owner.to_owned(), tenant.to_owned(), run_id.to_owned());
-        self.submit(move |batch| apply::claim_run(batch, &owner, &tenant, &run_id)).await
-    }
-}
-
-#[async_trait]
-impl KeyValues for SqliteStore {
-    async fn read(&self, tenant: &str, key: &str) -> Result<Option<Stored>, StoreError> {
-        self.read(|connection| read::value(connection, tenant, key))
-    }
-}
-
-#[async_trait]
-impl Store for SqliteStore {
-    async fn open_run(&self, admitted: Admitted, owner: Option<String>, stamp: Stamp) -> Result<Opened, CommandError> {
-        self.submit(move |batch| apply::open_run(batch, &admitted, owner.as_deref(), &stamp)).await
-    }
-
-    async fn change_tenant(&self, tenant: &str, change: TenantChange, stamp: Stamp) -> Result<(), CommandError> {
-        let tenant = tenant.to_owned();
-        self.submit(move |batch| apply::change_tenant(batch, &tenant, &change, &stamp)).await
-    }
-
-    async fn load_run(&self, tenant: &str, run_id: &str) -> Result<Option<Run>, StoreError> {
-        self.read(|connection| read::load_run(connection, &self.log, tenant, run_id))
-    }
-
-    async fn evidence(&self, tenant: &str, run_id: &str) -> Result<Evidence, StoreError> {
-        self.read(|connection| read::evidence(connection, &self.log, tenant, run_id))
-    }
-
-    async fn subtree_roots(&self, ranges: Vec<Range>) -> Result<Vec<Hash>, StoreError> {
-        self.read(|connection| read::subtree_roots(connection, &ranges))
-    }
-
-    async fn checkpoint(&self) -> Result<Option<String>, StoreError> {
-        self.read(read::checkpoint)
-    }
-
-    async fn list_runs(&self, tenant: Option<&str>, limit: usize) -> Result<Vec<RunListing>, StoreError> {
-        self.read(|connection| read::list_runs(connection, tenant, limit))
-    }
-
-    async fn list_agents(&self, tenant: Option<&str>) -> Result<Vec<AgentRow>, StoreError> {
-        self.read(|connection| read::list_agents(connection, tenant))
-    }
 }

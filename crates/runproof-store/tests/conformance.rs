@@ -48,7 +48,17 @@ macro_rules! held_to_it {
                 a_run_that_waits_for_somebody_is_taken_by_name_only,
                 what_cannot_be_taken_is_not_there,
                 claims_of_a_process_that_ended_are_given_back,
-                many_workers_share_the_runs_between_them;
+                many_workers_share_the_runs_between_them,
+                a_higher_priority_goes_first_in_its_tenant,
+                tenants_take_turns,
+                one_claim_shares_as_many_claims_would,
+                no_limit_on_running_runs_is_passed,
+                a_limit_is_about_a_tenant_or_agent_that_exists,
+                who_asks_for_one_run_is_not_held_back_by_a_limit,
+                a_damaged_run_takes_no_other_with_it,
+                a_run_of_a_newer_version_is_left_alone,
+                a_claim_is_given_back_by_who_holds_it_only,
+                a_request_is_answered_once;
             read:
                 a_loaded_run_is_the_run_that_was_driven,
                 rows_say_what_the_events_say,

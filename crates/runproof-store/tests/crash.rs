@@ -173,7 +173,7 @@ impl Story {
             process.drive(Claimed { run: opened.run, fence })?;
         }
         loop {
-            for claimed in block_on(store.claim(WORKER, u64::MAX >> 1, 16))? {
+            for claimed in block_on(store.claim(WORKER, u64::MAX >> 1, 16))?.taken {
                 process.drive(claimed)?;
             }
             let run = load(store.as_ref(), TENANT, "r_1");

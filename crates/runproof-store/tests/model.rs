@@ -20,7 +20,7 @@ use proptest::test_runner::TestRunner;
 use runproof_engine::admission::admit;
 use runproof_engine::decide::Command;
 use runproof_engine::driver::{DriveError, Driver, Left};
-use runproof_engine::ports::{Blind, Claimed, Clock as _, Journal, StoreError};
+use runproof_engine::ports::{Always, Blind, Claimed, Clock as _, Journal, StoreError};
 use runproof_engine::replay;
 use runproof_engine::run::{self, Item, RunStatus, WaitReason};
 use runproof_engine::skill::{EffectClass, Skills};
@@ -135,6 +135,7 @@ impl<'a> Life<'a> {
             clock: Arc::clone(&self.time) as _,
             entropy: Arc::clone(&self.seeds) as _,
             secrets: Arc::new(Vault::default()),
+            lease: Arc::new(Always),
             observer: Arc::new(Blind),
         };
         let mut asked = request(TENANT, "r_1", Some(self.case.plan.to_json()));
@@ -166,7 +167,7 @@ impl<'a> Life<'a> {
             if let RunStatus::Ended(_) = load(store.as_ref(), TENANT, "r_1").status() {
                 return Ok(());
             }
-            due = self.time.run(store.claim(WORKER, u64::MAX >> 1, 16))?;
+            due = self.time.run(store.claim(WORKER, u64::MAX >> 1, 16))?.taken;
         }
     }
 
@@ -212,7 +213,7 @@ impl<'a> Life<'a> {
         };
         let transitions = evidence(self.subject.store().as_ref(), TENANT, "r_1").transitions;
         let row = transitions.iter().find(|row| placed(std::slice::from_ref(row)).iter().any(says_so));
-        row.map(|row| row.first_leaf)
+        row.and_then(|row| row.first_leaf)
     }
 
     /// What may have happened to the world.

@@ -9,7 +9,9 @@ use runproof_engine::admission::{Admitted, RunRequest, admit};
 use runproof_engine::audit::{self, RawRow};
 use runproof_engine::decide::{Command, Context, Decision, Refusal, decide};
 use runproof_engine::driver::{DriveError, Driver, Left};
-use runproof_engine::ports::{Append, Blind, Claim, Claimed, Clock as _, Entropy as _, Journal, KeyValues, StoreError};
+use runproof_engine::ports::{
+    Always, Append, Blind, Claim, Claimed, Clock as _, Entropy as _, Journal, KeyValues, StoreError,
+};
 use runproof_engine::run::{CallId, Run};
 use runproof_engine::skill::{EffectClass, Guard, Skill, Skills, Write};
 use runproof_engine::{projection, replay};
@@ -127,6 +129,10 @@ pub(crate) trait Subject: Send + Sync {
     fn restart(&mut self);
     /// The key-value space that transactional skills write.
     fn key_values(&self) -> Arc<dyn KeyValues>;
+    /// Somebody goes past the engine and writes to the events of a run.
+    fn rewrite(&self, tenant: &str, run_id: &str, from: &str, to: &str);
+    /// As if a version that knows this level had written to a run that is queued.
+    fn set_format(&self, tenant: &str, run_id: &str, level: u32);
 }
 
 pub(crate) struct InMemory {
@@ -154,6 +160,14 @@ impl Subject for InMemory {
 
     fn restart(&mut self) {
         self.store.reclaim();
+    }
+
+    fn rewrite(&self, tenant: &str, run_id: &str, from: &str, to: &str) {
+        self.store.rewrite(tenant, run_id, from, to);
+    }
+
+    fn set_format(&self, tenant: &str, run_id: &str, level: u32) {
+        self.store.set_format(tenant, run_id, level);
     }
 
     fn key_values(&self) -> Arc<dyn KeyValues> {
@@ -234,6 +248,22 @@ impl Subject for OnDisk {
         self.store = Some(Arc::new(SqliteStore::open_engine(&self.path, self.keeper.notary()).unwrap()));
     }
 
+    fn rewrite(&self, tenant: &str, run_id: &str, from: &str, to: &str) {
+        let connection = self.raw();
+        let trigger: String = connection
+            .query_row("SELECT sql FROM sqlite_master WHERE name = 'transitions_update'", [], |row| row.get(0))
+            .unwrap();
+        connection.execute_batch("DROP TRIGGER transitions_update").unwrap();
+        let sql = "UPDATE transitions SET events = replace(events, ?3, ?4) WHERE tenant_id = ?1 AND stream = ?2";
+        connection.execute(sql, (tenant, format!("run/{run_id}"), from, to)).unwrap();
+        connection.execute_batch(&trigger).unwrap();
+    }
+
+    fn set_format(&self, tenant: &str, run_id: &str, level: u32) {
+        let sql = "UPDATE run_queue SET format = ?3 WHERE tenant_id = ?1 AND run_id = ?2";
+        assert_eq!(self.raw().execute(sql, (tenant, run_id, level)).unwrap(), 1);
+    }
+
     fn key_values(&self) -> Arc<dyn KeyValues> {
         self.sqlite() as _
     }
@@ -284,6 +314,7 @@ pub(crate) fn request(tenant: &str, run_id: &str, plan: Option<Value>) -> RunReq
         actor: operator(),
         synthetic_scenario_id: None,
         idempotency_key: None,
+        priority: 5,
     }
 }
 
@@ -317,6 +348,7 @@ impl Process {
             clock: Arc::clone(clock) as _,
             entropy: Arc::clone(seeds) as _,
             secrets: Arc::new(Vault::default()),
+            lease: Arc::new(Always),
             observer: Arc::new(Blind),
         };
         Self {
@@ -369,7 +401,7 @@ impl Process {
     /// Takes and drives whatever is due, now or at any time, until nothing is.
     pub(crate) fn drive_all_due(&self) {
         loop {
-            let due = block_on(self.journal.claim(WORKER, u64::MAX >> 1, 16)).unwrap();
+            let due = block_on(self.journal.claim(WORKER, u64::MAX >> 1, 16)).unwrap().taken;
             if due.is_empty() {
                 return;
             }
@@ -459,7 +491,7 @@ pub(crate) fn placed(transitions: &[TransitionRow]) -> Vec<Placed> {
             let payload = payloads.next().unwrap_or_default();
             let payload = (!payload.is_empty()).then(|| PayloadLine::parse(payload.as_bytes()).unwrap());
             let entry = Entry { event, leaf: leaf(line.as_bytes()), payload };
-            out.push(Placed { index: row.first_leaf + offset, entry });
+            out.push(Placed { index: row.first_leaf.expect("a place") + offset, entry });
         }
         assert!(payloads.next().is_none(), "a payload line without an event");
     }
@@ -475,7 +507,7 @@ pub(crate) fn returned_at(store: &dyn Store, tenant: &str, run_id: &str, call: &
             if body.step_id == call.step_id && body.item == call.item.text() && body.outcome == AttemptOutcome::Done)
     };
     let row = transitions.iter().find(|row| placed(std::slice::from_ref(row)).iter().any(says_so));
-    row.map(|row| row.first_leaf)
+    row.and_then(|row| row.first_leaf)
 }
 
 /// Roots of the subtrees that a proof calls for.

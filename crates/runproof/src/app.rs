@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use runproof_engine::draft::Line;
 use runproof_engine::driver::Driver;
-use runproof_engine::ports::{KeyValues, Observer};
+use runproof_engine::ports::{Always, KeyValues, Observer};
 use runproof_engine::run::Run;
 use runproof_engine::skill::Skills;
 use runproof_proof::event::{Actor, ActorType, Body, Event};
@@ -119,6 +119,7 @@ impl App {
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
             secrets: Arc::new(EnvSecrets),
+            lease: Arc::new(Always),
             observer: Arc::new(Progress { output }),
         };
         Ok(Some(Engine::new(store, driver, format!("worker-{}", runtime::new_id()))))

@@ -19,7 +19,8 @@ use runproof_proof::checkpoint::Checkpoint;
 use runproof_proof::finding::{Code, Finding, Verdict, counted};
 use runproof_proof::hash::Hash;
 use runproof_proof::trust::Trust;
-use runproof_store::sqlite::{Snapshot, VerifyState};
+use runproof_store::Snapshot;
+use runproof_store::sqlite::VerifyState;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -156,7 +157,7 @@ pub struct LedgerReport {
 /// # Errors
 /// [`StoreError`] when the database or the state cannot be read.
 pub fn verify(
-    snapshot: &Snapshot,
+    snapshot: &dyn Snapshot,
     state: &VerifyState,
     trust: &Trust,
     since_last: bool,
@@ -177,7 +178,7 @@ pub fn verify(
 
 /// A verification under way.
 struct Work<'a> {
-    snapshot: &'a Snapshot,
+    snapshot: &'a dyn Snapshot,
     state: &'a VerifyState,
     trust: &'a Trust,
     /// Known heads of this log, smallest first.
@@ -191,7 +192,7 @@ struct Work<'a> {
 
 impl<'a> Work<'a> {
     fn begin(
-        snapshot: &'a Snapshot,
+        snapshot: &'a dyn Snapshot,
         state: &'a VerifyState,
         trust: &'a Trust,
         since_last: bool,

@@ -321,15 +321,15 @@ fn without_a_store_every_command_says_how_to_make_one_and_makes_none() {
 fn the_schema_version_is_printed_and_another_one_is_refused() {
     let home = Home::initialised();
     let status = home.ok(&["migrate", "--status"]);
-    assert_eq!((&status["current"], &status["head"]), (&json!("0002"), &json!("0002")));
-    assert_eq!(home.run(&["migrate", "--status"]).stdout, "current 0002\nhead    0002\n");
+    assert_eq!((&status["current"], &status["head"]), (&json!("0003"), &json!("0003")));
+    assert_eq!(home.run(&["migrate", "--status"]).stdout, "current 0003\nhead    0003\n");
     // As the first release left it.
     home.sql(
         "DROP INDEX kv_expiry; ALTER TABLE kv DROP COLUMN expires_at; DELETE FROM schema_migrations WHERE version = 2",
     );
     let behind = home.run(&["migrate", "--status"]);
     assert_eq!(behind.code, 8);
-    assert_eq!(behind.stdout, "current 0001\nhead    0002\n");
+    assert_eq!(behind.stdout, "current 0001\nhead    0003\n");
     for refused in [
         behind,
         home.run(&["list-runs"]),

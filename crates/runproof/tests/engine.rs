@@ -7,7 +7,7 @@ use runproof::runtime::{EnvSecrets, SystemClock, SystemEntropy};
 use runproof_engine::admission::{RunRequest, system_actor};
 use runproof_engine::draft::Line;
 use runproof_engine::driver::{Driver, Left};
-use runproof_engine::ports::Observer;
+use runproof_engine::ports::{Always, Observer};
 use runproof_engine::run::Run;
 use runproof_proof::event::EndStatus;
 use runproof_skills::registry::{Options, Ports, builtin};
@@ -47,6 +47,7 @@ fn a_cancellation_that_was_promised_while_the_run_was_given_back_happens() {
         clock: Arc::new(SystemClock),
         entropy: Arc::new(SystemEntropy),
         secrets: Arc::new(EnvSecrets),
+        lease: Arc::new(Always),
         observer: Arc::clone(&observer) as _,
     };
     let engine = Arc::new(Engine::new(store, driver, "w_1".to_owned()));
@@ -64,6 +65,7 @@ fn a_cancellation_that_was_promised_while_the_run_was_given_back_happens() {
         actor: system_actor(),
         synthetic_scenario_id: None,
         idempotency_key: None,
+        priority: 5,
     };
     runtime().block_on(async {
         let (_, claimed, _) = engine.open(request, true).await.unwrap();

@@ -139,8 +139,10 @@ fn follow(
     let interrupted = outcome.category == Some(ErrorCategory::Interrupted);
     match outcome.outcome {
         AttemptOutcome::Done => (Then::Settle, None),
-        // The process died and not the call: another attempt at once, and none is used up.
-        AttemptOutcome::NotDone if interrupted && current.interruptions < MAX_INTERRUPTIONS => (Then::Retry, Some(at)),
+        // The process failed and not the call: another attempt as soon as may be, and none is used up.
+        AttemptOutcome::NotDone if interrupted && current.interruptions < MAX_INTERRUPTIONS => {
+            (Then::Retry, Some(recordable(at.saturating_add(outcome.retry_after_us.unwrap_or(0)))))
+        }
         AttemptOutcome::NotDone | AttemptOutcome::Failed if outcome.retryable && attempts_left => later(),
         AttemptOutcome::NotDone | AttemptOutcome::Failed => (Then::Settle, None),
         AttemptOutcome::Unknown => {

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use runproof_proof::event::{AttemptOutcome, EffectClass, ErrorCategory, Via};
 use serde_json::Value;
@@ -17,6 +18,11 @@ use crate::skill::{Attempt, AttemptResult, Call, Dispatch, Failure, Probe, Skill
 
 /// Pause between two probes that have to agree, in microseconds.
 const PROBE_PAUSE: u64 = 1_000_000;
+/// Pause between two looks at a lease that does not last, in microseconds.
+const LEASE_PAUSE: u64 = 250_000;
+/// When an attempt that the lease did not allow is made again: long enough for the run to be given back, so that a
+/// process with a lease may take it.
+const LEASE_RETRY: Duration = Duration::from_secs(2);
 
 impl Driver {
     /// Calls the skill and cleans what came back: nothing that the world said leaves here with a secret in it.
@@ -38,26 +44,29 @@ impl Driver {
         cancel: &dyn CancelSignal,
     ) -> Outcome {
         let (started, effect, now) = (*started, *effect, self.clock.now());
+        let not_done = |failure| self.outcome(AttemptResult::NotDone(failure), 0, Via::Call, started, None);
         let over = deadline.is_some_and(|deadline| deadline <= now);
         if over || cancel.requested().is_some() {
             let cut = if over { Cut::RunTimeout } else { Cut::Cancelled };
-            return self.outcome(AttemptResult::NotDone(cut.failure()), 0, Via::Call, started, None);
+            return not_done(cut.failure());
         }
         let (dispatch, scrubber) = match self.dispatch(call) {
             Ok(ready) => ready,
-            Err(failure) => return self.outcome(AttemptResult::NotDone(failure), 0, Via::Call, started, None),
+            Err(failure) => return not_done(failure),
         };
         let Some(skill) = self.skills.get(&call.get().skill) else {
-            let failure =
-                failure("skill.not_found", ErrorCategory::NotFound, format!("Skill not found: {}", call.get().skill));
-            return self.outcome(AttemptResult::NotDone(failure), 0, Via::Call, started, None);
+            let message = format!("Skill not found: {}", call.get().skill);
+            return not_done(failure("skill.not_found", ErrorCategory::NotFound, message));
         };
         let timeout = u64::try_from(call.get().timeout.as_micros()).unwrap_or(u64::MAX);
         let left = started.saturating_add(timeout).saturating_sub(now);
         if *again && left == 0 {
             let message = "others wrote the same key until the time of the attempt was over".to_owned();
-            let failure = Failure { retryable: true, ..failure("kv.contended", ErrorCategory::Transient, message) };
-            return self.outcome(AttemptResult::NotDone(failure), 0, Via::Call, started, None);
+            return not_done(Failure { retryable: true, ..failure("kv.contended", ErrorCategory::Transient, message) });
+        }
+        // Nobody outside sees a pure call, and nothing waits between this and any other.
+        if effect != EffectClass::Pure && !self.lease.may_begin() {
+            return not_done(lease_lapsed());
         }
         let most = deadline.map_or(left, |deadline| left.min(deadline.saturating_sub(now)));
         let stop = first(self.clock.sleep(most), cancel.wait());
@@ -106,7 +115,7 @@ impl Driver {
             skill: intent.skill.clone(),
             params: open.params.as_deref().cloned().unwrap_or_default(),
             idempotency_key: intent.idempotency_key.clone(),
-            timeout: std::time::Duration::from_micros(intent.timeout_us),
+            timeout: Duration::from_micros(intent.timeout_us),
         };
         let crate::gate::Verdict::Allowed(call, _) = crate::gate::judge(&intent.gate.policy_set, call) else {
             return Outcome::interrupted();
@@ -130,13 +139,21 @@ impl Driver {
     /// Asks the receiver, within the time of an attempt. A "no" counts only when it is said twice with a pause between:
     /// the receiver may still be at work on what it got.
     async fn probe(&self, skill: &dyn Skill, dispatch: &Dispatch, timeout: u64) -> Probe {
-        let ask = || either(skill.probe(dispatch), self.clock.sleep(timeout));
+        let ask = || either(self.probe_once(skill, dispatch), self.clock.sleep(timeout));
         match ask().await {
             Some(Probe::NotDone) => {}
             answer => return answer.unwrap_or(Probe::Unknown),
         }
         self.clock.sleep(PROBE_PAUSE).await;
         ask().await.unwrap_or(Probe::Unknown)
+    }
+
+    /// Asks once this process may: what came of the call is as unknown as before while it waits.
+    async fn probe_once(&self, skill: &dyn Skill, dispatch: &Dispatch) -> Probe {
+        while !self.lease.may_begin() {
+            self.clock.sleep(LEASE_PAUSE).await;
+        }
+        skill.probe(dispatch).await
     }
 
     /// Fills in secrets.
@@ -225,6 +242,13 @@ fn clean_write(write: Write, scrubber: Option<&Scrubber>) -> Write {
 
 fn failure(code: &'static str, category: ErrorCategory, message: String) -> Failure {
     Failure { code, category, retryable: false, message, retry_after: None }
+}
+
+/// Why a call was not made: no fault of the call, so it uses up none of its attempts.
+fn lease_lapsed() -> Failure {
+    let message = "this process may have lost its runs: its lease was not renewed in time".to_owned();
+    let failure = failure("engine.lease_lapsed", ErrorCategory::Interrupted, message);
+    Failure { retryable: true, retry_after: Some(LEASE_RETRY), ..failure }
 }
 
 fn probe_result(probe: Probe) -> AttemptResult {

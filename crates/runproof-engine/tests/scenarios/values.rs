@@ -272,5 +272,5 @@ fn a_planner_that_fails_ends_the_run_on_the_record() {
     let book = Book::new(&opening.run, opening.lines);
     assert_eq!(book.load().error.as_deref(), Some(&json!("the URL in the goal has no host")));
     audit(&book);
-    assert!(block_on(book.claim("w_1", u64::MAX, 1)).unwrap().is_empty());
+    assert!(block_on(book.claim("w_1", u64::MAX, 1)).unwrap().taken.is_empty());
 }

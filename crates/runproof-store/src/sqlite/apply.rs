@@ -1,7 +1,7 @@
 //! What each command writes. Runs inside the writer's transaction; an error takes back everything of that command.
 
 use runproof_engine::admission::{self, Admitted, StreamHead};
-use runproof_engine::ports::{Append, Claim, Claimed, Fence, StoreError};
+use runproof_engine::ports::{Append, Claim, Fence, StoreError};
 use runproof_engine::projection::{self, Cell, Row, RowChanges, rfc3339};
 use runproof_engine::run::Run;
 use runproof_engine::skill::{Guard, Write};
@@ -11,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension, ToSql, types::ToSqlOutput};
 
 use super::writer::Batch;
 use super::{read, unavailable};
-use crate::{CommandError, Opened, Stamp, TenantChange, claimed, tenant_event, without_value};
+use crate::{CommandError, Opened, Stamp, TenantChange, tenant_event, without_value};
 
 struct Bound<'a>(&'a Cell);
 
@@ -124,39 +124,6 @@ fn check_guard(connection: &Connection, tenant: &str, key: &str, guard: Guard) -
     if guard.holds(stored) { Ok(()) } else { Err(StoreError::Stale { key: key.to_owned() }) }
 }
 
-pub(super) fn claim(batch: &mut Batch<'_>, owner: &str, now: u64, limit: usize) -> Result<Vec<Claimed>, StoreError> {
-    let sql = include_str!("../../sql/sqlite/claim_due.sql");
-    let mut statement = batch.connection.prepare_cached(sql).map_err(unavailable)?;
-    let rows = statement.query_map((owner, now, limit), key_of).map_err(unavailable)?;
-    let keys: Vec<(String, String, u64)> = rows.collect::<Result<_, _>>().map_err(unavailable)?;
-    keys.into_iter().map(|(tenant, run_id, epoch)| load(batch, owner, &tenant, &run_id, epoch)).collect()
-}
-
-pub(super) fn claim_run(
-    batch: &mut Batch<'_>,
-    owner: &str,
-    tenant: &str,
-    run_id: &str,
-) -> Result<Option<Claimed>, StoreError> {
-    let sql = include_str!("../../sql/sqlite/claim_run.sql");
-    let mut statement = batch.connection.prepare_cached(sql).map_err(unavailable)?;
-    let key = statement.query_row((owner, tenant, run_id), key_of).optional().map_err(unavailable)?;
-    key.map(|(tenant, run_id, epoch)| load(batch, owner, &tenant, &run_id, epoch)).transpose()
-}
-
-fn key_of(row: &rusqlite::Row<'_>) -> rusqlite::Result<(String, String, u64)> {
-    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-}
-
-fn load(batch: &Batch<'_>, owner: &str, tenant: &str, run_id: &str, epoch: u64) -> Result<Claimed, StoreError> {
-    let missing = || StoreError::Corrupt {
-        at: format!("run_queue[run_id={run_id}]"),
-        problem: "the run has no events".to_owned(),
-    };
-    let run = read::load_run(batch.connection, batch.log, tenant, run_id)?.ok_or_else(missing)?;
-    Ok(claimed(run, owner, epoch))
-}
-
 /// Reads the head of a stream that is not a run, with the number of runs that it opened.
 fn read_head(connection: &Connection, tenant: &str, stream: &Stream) -> Result<Option<(StreamHead, u64)>, StoreError> {
     let sql = include_str!("../../sql/sqlite/read_head.sql");
@@ -227,7 +194,8 @@ pub(super) fn open_run(
     if !over {
         let (epoch, wake_at) = if owner.is_some() { (1, None) } else { (0, Some(stamp.now)) };
         let sql = include_str!("../../sql/sqlite/enqueue_run.sql");
-        let row = (tenant, run_id, owner, epoch, run.next_seq, run.head.hex(), wake_at);
+        let (priority, agent) = (request.priority, &request.agent);
+        let row = (tenant, run_id, owner, epoch, run.next_seq, run.head.hex(), wake_at, priority, agent);
         batch.connection.prepare_cached(sql).and_then(|mut insert| insert.execute(row)).map_err(unavailable)?;
     }
     if let Some(key) = &request.idempotency_key {
@@ -239,7 +207,7 @@ pub(super) fn open_run(
     Ok(Opened { run, fence, existing: false })
 }
 
-fn agent_exists(connection: &Connection, tenant: &str, id: &str) -> Result<bool, StoreError> {
+pub(super) fn agent_exists(connection: &Connection, tenant: &str, id: &str) -> Result<bool, StoreError> {
     let sql = "SELECT EXISTS (SELECT 1 FROM agents WHERE tenant_id = ?1 AND id = ?2)";
     let mut statement = connection.prepare_cached(sql).map_err(unavailable)?;
     statement.query_row((tenant, id), |row| row.get(0)).map_err(unavailable)

@@ -5,14 +5,13 @@ use std::ops::ControlFlow;
 
 use runproof_engine::audit::RawRow;
 use runproof_engine::ports::StoreError;
-use runproof_engine::projection::Cell;
 use runproof_proof::hash::Hash;
 use runproof_proof::merkle::Range;
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 use super::read;
 use super::{SqliteStore, connect, unavailable};
-use crate::{Evidence, TransitionRow};
+use crate::{CheckpointRow, EachRun, EachTransition, Evidence, RunStream, Snapshot, StoredTile};
 
 /// Tables whose rows belong to a run, with the column that leads to them after the tenant.
 const RUN_KEYS: &[(&str, &str)] = &[
@@ -24,85 +23,68 @@ const RUN_KEYS: &[(&str, &str)] = &[
 ];
 
 /// One state of the database, for as long as it lives. The log of SQLite grows meanwhile.
-pub struct Snapshot {
+pub(super) struct SqliteSnapshot {
     connection: Connection,
     log: String,
 }
 
-/// A stored checkpoint, column by column.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CheckpointRow {
-    /// The column `size`.
-    pub size: i64,
-    /// The column `root`.
-    pub root: Cell,
-    /// The column `note`.
-    pub note: Cell,
-}
-
-/// A stored hash tile.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StoredTile {
-    /// No such row.
-    Missing,
-    /// The column holds something else than whole hashes.
-    Unreadable,
-    /// The hashes.
-    Hashes(Vec<Hash>),
-}
-
-/// The streams of one run, as the index knows them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RunStream {
-    /// Tenant column.
-    pub tenant: String,
-    /// Run id, from the stream column.
-    pub run_id: String,
-    /// Leaf index that its last row names.
-    pub last_leaf: u64,
-}
-
 impl SqliteStore {
     /// Begins to read the state of this moment, on a connection of its own.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn snapshot(&self) -> Result<Snapshot, StoreError> {
+    pub(super) fn begin_snapshot(&self) -> Result<SqliteSnapshot, StoreError> {
         let connection = connect(&self.path, OpenFlags::SQLITE_OPEN_READ_WRITE)
             .or_else(|_| connect(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY))
             .map_err(|error| StoreError::Unavailable(error.to_string()))?;
         connection.execute_batch("BEGIN").map_err(unavailable)?;
-        let snapshot = Snapshot { connection, log: self.log.clone() };
+        let snapshot = SqliteSnapshot { connection, log: self.log.clone() };
         snapshot.size()?; // the first read is what begins it
         Ok(snapshot)
     }
 }
 
-impl Snapshot {
-    /// Origin of the log.
-    pub fn log(&self) -> &str {
+impl SqliteSnapshot {
+    fn a_checkpoint(&self, sql: &str, size: i64) -> Result<Option<CheckpointRow>, StoreError> {
+        let mut statement = self.connection.prepare_cached(sql).map_err(unavailable)?;
+        let row = statement.query_row([size], |row| {
+            Ok(CheckpointRow { size: row.get(0)?, root: read::cell(row, 1)?, note: read::cell(row, 2)? })
+        });
+        row.optional().map_err(unavailable)
+    }
+
+    /// Rows of a run by what leads their keys: every row is found by one run's key or by `rows_without_events`.
+    fn run_rows(&self, tenant: &str, run_id: &str) -> Result<BTreeMap<&'static str, Vec<RawRow>>, StoreError> {
+        let trace_id = runproof_engine::projection::trace_id(run_id);
+        let mut rows = BTreeMap::new();
+        for (table, column) in RUN_KEYS {
+            let id = if *column == "trace_id" { &trace_id } else { run_id };
+            let condition = format!("tenant_id = ?1 AND {column} = ?2");
+            rows.insert(*table, read::select(&self.connection, table, &condition, &[tenant, id])?);
+        }
+        Ok(rows)
+    }
+
+    fn each_pair(&self, sql: &str, each: &mut dyn FnMut(&str, &str)) -> Result<(), StoreError> {
+        let mut statement = self.connection.prepare(sql).map_err(unavailable)?;
+        let mut rows = statement.query([]).map_err(unavailable)?;
+        while let Some(row) = rows.next().map_err(unavailable)? {
+            let (tenant, id) = (read::cell(row, 0).map_err(unavailable)?, read::cell(row, 1).map_err(unavailable)?);
+            each(&tenant.to_string(), &id.to_string());
+        }
+        Ok(())
+    }
+}
+
+impl Snapshot for SqliteSnapshot {
+    fn log(&self) -> &str {
         &self.log
     }
 
-    /// Leaves, as the last transition says. Damaged columns count as nothing: this is for progress and for waiting.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn size(&self) -> Result<u64, StoreError> {
+    fn size(&self) -> Result<u64, StoreError> {
         let sql = "SELECT first_leaf + event_count FROM transitions ORDER BY first_leaf DESC LIMIT 1";
         let size = self.connection.query_row(sql, [], |row| Ok(row.get::<_, u64>(0).unwrap_or(0)));
         Ok(size.optional().map_err(unavailable)?.unwrap_or(0))
     }
 
-    /// Hands over every transition after this key, in order, until told to stop.
-    ///
-    /// # Errors
-    /// [`StoreError`], or what `each` gave.
-    pub fn transitions<E: From<StoreError>>(
-        &self,
-        after: i64,
-        mut each: impl FnMut(i64, TransitionRow) -> Result<ControlFlow<()>, E>,
-    ) -> Result<ControlFlow<()>, E> {
+    fn transitions(&self, after: i64, each: EachTransition<'_>) -> Result<ControlFlow<()>, StoreError> {
         let sql = include_str!("../../sql/sqlite/read_ledger.sql");
         let mut statement = self.connection.prepare_cached(sql).map_err(unavailable)?;
         let mut rows = statement.query([after]).map_err(unavailable)?;
@@ -115,11 +97,7 @@ impl Snapshot {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// A hash tile.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn tile(&self, level: u32, tile: u64) -> Result<StoredTile, StoreError> {
+    fn tile(&self, level: u32, tile: u64) -> Result<StoredTile, StoreError> {
         let sql = "SELECT hashes FROM ledger_tiles WHERE level = ?1 AND tile = ?2";
         let mut statement = self.connection.prepare_cached(sql).map_err(unavailable)?;
         let found = statement.query_row((level, tile), |row| Ok(row.get::<_, Vec<u8>>(0).ok()));
@@ -132,11 +110,7 @@ impl Snapshot {
         })
     }
 
-    /// Hands over level and number of every stored tile, in order.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn tiles(&self, mut each: impl FnMut(i64, i64)) -> Result<(), StoreError> {
+    fn tiles(&self, each: &mut dyn FnMut(i64, i64)) -> Result<(), StoreError> {
         let sql = "SELECT level, tile FROM ledger_tiles ORDER BY level, tile";
         let mut statement = self.connection.prepare(sql).map_err(unavailable)?;
         let mut rows = statement.query([]).map_err(unavailable)?;
@@ -146,45 +120,20 @@ impl Snapshot {
         Ok(())
     }
 
-    /// Roots of subtrees of the ledger, from tiles. `None` when a tile is missing or short.
-    pub fn subtree_roots(&self, ranges: &[Range]) -> Option<Vec<Hash>> {
+    fn subtree_roots(&self, ranges: &[Range]) -> Option<Vec<Hash>> {
         let mut tile = |id| read::tile(&self.connection, id);
         ranges.iter().map(|range| crate::tree::subtree_root(*range, &mut tile)).collect()
     }
 
-    /// The stored checkpoint with the smallest size above this one.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn next_checkpoint(&self, after: i64) -> Result<Option<CheckpointRow>, StoreError> {
+    fn next_checkpoint(&self, after: i64) -> Result<Option<CheckpointRow>, StoreError> {
         self.a_checkpoint("SELECT size, root, note FROM checkpoints WHERE size > ?1 ORDER BY size LIMIT 1", after)
     }
 
-    /// The stored checkpoint with the largest size up to this one.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn last_checkpoint(&self, up_to: i64) -> Result<Option<CheckpointRow>, StoreError> {
+    fn last_checkpoint(&self, up_to: i64) -> Result<Option<CheckpointRow>, StoreError> {
         self.a_checkpoint("SELECT size, root, note FROM checkpoints WHERE size <= ?1 ORDER BY size DESC LIMIT 1", up_to)
     }
 
-    fn a_checkpoint(&self, sql: &str, size: i64) -> Result<Option<CheckpointRow>, StoreError> {
-        let mut statement = self.connection.prepare_cached(sql).map_err(unavailable)?;
-        let row = statement.query_row([size], |row| {
-            Ok(CheckpointRow { size: row.get(0)?, root: read::cell(row, 1)?, note: read::cell(row, 2)? })
-        });
-        row.optional().map_err(unavailable)
-    }
-
-    /// Hands over every run that has rows in `transitions`, after a tenant and run id, until told to stop.
-    ///
-    /// # Errors
-    /// [`StoreError`], or what `each` gave.
-    pub fn run_streams<E: From<StoreError>>(
-        &self,
-        (tenant, run_id): (&str, &str),
-        mut each: impl FnMut(RunStream) -> Result<ControlFlow<()>, E>,
-    ) -> Result<ControlFlow<()>, E> {
+    fn run_streams(&self, (tenant, run_id): (&str, &str), each: EachRun<'_>) -> Result<ControlFlow<()>, StoreError> {
         let sql = include_str!("../../sql/sqlite/read_run_streams.sql");
         let mut statement = self.connection.prepare_cached(sql).map_err(unavailable)?;
         let mut rows = statement.query((tenant, format!("run/{run_id}"))).map_err(unavailable)?;
@@ -202,29 +151,17 @@ impl Snapshot {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// Rows of `runs`, for progress.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn run_count(&self) -> Result<u64, StoreError> {
+    fn run_count(&self) -> Result<u64, StoreError> {
         self.connection.query_row("SELECT count(*) FROM runs", [], |row| row.get(0)).map_err(unavailable)
     }
 
-    /// Whether a stream has rows.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn has_stream(&self, tenant: &str, stream: &str) -> Result<bool, StoreError> {
+    fn has_stream(&self, tenant: &str, stream: &str) -> Result<bool, StoreError> {
         let sql = "SELECT EXISTS (SELECT 1 FROM transitions WHERE tenant_id = ?1 AND stream = ?2)";
         let mut statement = self.connection.prepare_cached(sql).map_err(unavailable)?;
         statement.query_row((tenant, stream), |row| row.get(0)).map_err(unavailable)
     }
 
-    /// Everything about one run; of the tenant's stream, the transitions with these keys only.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn evidence(&self, tenant: &str, run_id: &str, records: &[u64]) -> Result<Evidence, StoreError> {
+    fn evidence(&self, tenant: &str, run_id: &str, records: &[u64]) -> Result<Evidence, StoreError> {
         let sql = "SELECT first_leaf, tenant_id, stream, first_seq, event_count, events, payloads FROM transitions
                    WHERE first_leaf = ?1";
         let mut statement = self.connection.prepare_cached(sql).map_err(unavailable)?;
@@ -240,35 +177,16 @@ impl Snapshot {
             rows: self.run_rows(tenant, run_id)?,
             shared: BTreeMap::new(),
             checkpoint: None,
+            settled_id: None,
         })
     }
 
-    /// Rows of a run by what leads their keys: every row is found by one run's key or by `rows_without_events`.
-    fn run_rows(&self, tenant: &str, run_id: &str) -> Result<BTreeMap<&'static str, Vec<RawRow>>, StoreError> {
-        let trace_id = runproof_engine::projection::trace_id(run_id);
-        let mut rows = BTreeMap::new();
-        for (table, column) in RUN_KEYS {
-            let id = if *column == "trace_id" { &trace_id } else { run_id };
-            let condition = format!("tenant_id = ?1 AND {column} = ?2");
-            rows.insert(*table, read::select(&self.connection, table, &condition, &[tenant, id])?);
-        }
-        Ok(rows)
-    }
-
-    /// Rows of `tenants` (by id) or `agents` (by tenant and id), every column.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn shared_rows(&self, table: &str, key: &[&str]) -> Result<Vec<RawRow>, StoreError> {
+    fn shared_rows(&self, table: &str, key: &[&str]) -> Result<Vec<RawRow>, StoreError> {
         let condition = if key.len() == 1 { "id = ?1" } else { "tenant_id = ?1 AND id = ?2" };
         read::select(&self.connection, table, condition, key)
     }
 
-    /// Hands over tenant and id of every row of a projection whose stream has no transition.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn rows_without_events(&self, mut each: impl FnMut(&str, &str, &str)) -> Result<(), StoreError> {
+    fn rows_without_events(&self, each: &mut dyn FnMut(&str, &str, &str)) -> Result<(), StoreError> {
         for (table, column) in RUN_KEYS {
             let run_id = if *column == "trace_id" { "substr(trace_id, 7)" } else { column };
             let is_trace = if *column == "trace_id" { "AND trace_id = 'trace_' || substr(trace_id, 7)" } else { "" };
@@ -277,29 +195,15 @@ impl Snapshot {
                      SELECT 1 FROM transitions AS other
                      WHERE other.tenant_id = found.tenant_id AND other.stream = 'run/' || {run_id} {is_trace})"
             );
-            self.each_pair(&sql, |tenant, id| each(table, tenant, id))?;
+            self.each_pair(&sql, &mut |tenant, id| each(table, tenant, id))?;
         }
         let sql = "SELECT id, id FROM tenants WHERE NOT EXISTS (
                        SELECT 1 FROM transitions WHERE tenant_id = id AND stream = 'tenant/' || id)";
-        self.each_pair(sql, |tenant, id| each("tenants", tenant, id))?;
+        self.each_pair(sql, &mut |tenant, id| each("tenants", tenant, id))?;
         Ok(())
     }
 
-    /// Hands over tenant and id of every agent.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn agents(&self, each: impl FnMut(&str, &str)) -> Result<(), StoreError> {
+    fn agents(&self, each: &mut dyn FnMut(&str, &str)) -> Result<(), StoreError> {
         self.each_pair("SELECT tenant_id, id FROM agents", each)
-    }
-
-    fn each_pair(&self, sql: &str, mut each: impl FnMut(&str, &str)) -> Result<(), StoreError> {
-        let mut statement = self.connection.prepare(sql).map_err(unavailable)?;
-        let mut rows = statement.query([]).map_err(unavailable)?;
-        while let Some(row) = rows.next().map_err(unavailable)? {
-            let (tenant, id) = (read::cell(row, 0).map_err(unavailable)?, read::cell(row, 1).map_err(unavailable)?);
-            each(&tenant.to_string(), &id.to_string());
-        }
-        Ok(())
     }
 }

@@ -6,6 +6,7 @@ use runproof_engine::audit::RawRow;
 use runproof_engine::ports::{StoreError, Stored};
 use runproof_engine::projection::Cell;
 use runproof_engine::run::Run;
+use runproof_proof::event::FORMAT_LEVEL;
 use runproof_proof::hash::Hash;
 use runproof_proof::merkle::Range;
 use rusqlite::types::ValueRef;
@@ -13,7 +14,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::unavailable;
 use crate::tree::{TileId, subtree_root};
-use crate::{AgentRow, Evidence, RunListing, TransitionRow, Tree, fold};
+use crate::{AgentRow, Evidence, Request, RunListing, TransitionRow, Tree, fold};
 
 /// Origin and key of the ledger.
 pub(super) fn ledger(connection: &Connection) -> Result<Option<(String, String)>, StoreError> {
@@ -21,10 +22,11 @@ pub(super) fn ledger(connection: &Connection) -> Result<Option<(String, String)>
     row.optional().map_err(unavailable)
 }
 
-pub(super) fn requests(connection: &Connection) -> Result<Vec<(i64, String, String)>, StoreError> {
+pub(super) fn requests(connection: &Connection) -> Result<Vec<Request>, StoreError> {
     let sql = "SELECT id, tenant_id, body FROM requests WHERE answer IS NULL ORDER BY id LIMIT 256";
     let mut statement = connection.prepare_cached(sql).map_err(unavailable)?;
-    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).map_err(unavailable)?;
+    let request = |row: &Row<'_>| Ok(Request { id: row.get(0)?, tenant: row.get(1)?, body: row.get(2)? });
+    let rows = statement.query_map([], request).map_err(unavailable)?;
     rows.collect::<Result<_, _>>().map_err(unavailable)
 }
 
@@ -48,7 +50,8 @@ pub(super) fn transition(row: &Row<'_>) -> rusqlite::Result<TransitionRow> {
         })
     };
     Ok(TransitionRow {
-        first_leaf: number(0),
+        first_leaf: Some(number(0)),
+        arrival: None,
         tenant: text(1)?,
         stream: text(2)?,
         first_seq: number(3),
@@ -102,6 +105,7 @@ pub(super) fn evidence(connection: &Connection, log: &str, tenant: &str, run_id:
         rows,
         shared,
         checkpoint: checkpoint(&snapshot)?,
+        settled_id: None,
     })
 }
 
@@ -164,10 +168,9 @@ pub(super) fn checkpoint_size(connection: &Connection) -> Result<u64, StoreError
 }
 
 pub(super) fn has_due(connection: &Connection, at: u64) -> Result<bool, StoreError> {
-    let sql = "SELECT EXISTS (SELECT 1 FROM run_queue WHERE owner IS NULL AND wake_at <= ?1)";
     connection
-        .prepare_cached(sql)
-        .and_then(|mut statement| statement.query_row([at], |row| row.get(0)))
+        .prepare_cached(include_str!("../../sql/sqlite/has_due.sql"))
+        .and_then(|mut statement| statement.query_row((at, FORMAT_LEVEL), |row| row.get(0)))
         .map_err(unavailable)
 }
 

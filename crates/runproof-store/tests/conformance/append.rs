@@ -174,7 +174,7 @@ pub(crate) fn a_run_without_a_plan_is_over_when_it_is_opened(subject: &mut dyn S
     assert_eq!(opened.run.status(), RunStatus::Ended(EndStatus::Failed));
     assert_eq!(opened.run.seal.as_ref().map(|(seal, _)| seal.reason), Some(EndReason::PlannerFailed));
     assert_eq!(opened.fence, None);
-    assert!(block_on(store.claim(WORKER, u64::MAX >> 1, 10)).unwrap().is_empty());
+    assert!(block_on(store.claim(WORKER, u64::MAX >> 1, 10)).unwrap().taken.is_empty());
     assert_rows(&evidence(store.as_ref(), TENANT, "r_1"), &opened.run);
 }
 

@@ -158,7 +158,7 @@ pub(crate) fn a_version_is_the_leaf_of_the_transition_that_wrote_it(subject: &mu
     let run_id = append.run_id.clone();
     block_on(store.append(append)).unwrap();
     let transitions = evidence(store.as_ref(), TENANT, &run_id).transitions;
-    assert_eq!(version(values.as_ref(), "k"), transitions.last().unwrap().first_leaf);
+    assert_eq!(version(values.as_ref(), "k"), transitions.last().unwrap().first_leaf.unwrap());
 }
 
 pub(crate) fn no_tenant_reads_or_writes_keys_of_another(subject: &mut dyn Subject) {

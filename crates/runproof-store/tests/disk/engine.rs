@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use runproof_store::TenantChange;
 use runproof_store::sqlite::{self, OpenError, SqliteStore};
+use runproof_store::{Store, TenantChange};
 
 use crate::doubles::block_on;
 use crate::support::*;
@@ -19,19 +19,15 @@ fn a_reader_leaves_requests_that_the_engine_answers() {
     let disk = OnDisk::new();
     let engine = disk.sqlite();
     let reader = SqliteStore::open_reader(&disk.path).unwrap();
-    let first = reader.leave_request(TENANT, "cancel r_1").unwrap();
-    let second = reader.leave_request(OTHER, "cancel r_2").unwrap();
-    assert_eq!(reader.take_answer(first).unwrap(), None);
-    let open = engine.open_requests().unwrap();
-    assert_eq!(
-        open,
-        [(first, TENANT.to_owned(), "cancel r_1".to_owned()), (second, OTHER.to_owned(), "cancel r_2".to_owned())]
-    );
-    block_on(engine.answer_request(first, "done".to_owned())).unwrap();
-    assert_eq!(engine.open_requests().unwrap().len(), 1);
-    assert_eq!(reader.take_answer(first).unwrap().as_deref(), Some("done"));
-    assert_eq!(reader.take_answer(first).unwrap(), None, "an answer is taken once");
-    assert_eq!(reader.take_answer(second).unwrap(), None);
+    let first = block_on(reader.leave_request(TENANT, None, "cancel r_1")).unwrap();
+    block_on(reader.leave_request(OTHER, Some("r_2"), "cancel r_2")).unwrap();
+    assert_eq!(block_on(reader.take_answer(TENANT, first)).unwrap(), None);
+    let open = block_on(engine.open_requests(WORKER)).unwrap();
+    let said: Vec<(&str, &str)> = open.iter().map(|request| (request.tenant.as_str(), request.body.as_str())).collect();
+    assert_eq!(said, [(TENANT, "cancel r_1"), (OTHER, "cancel r_2")], "whoever holds the runs");
+    block_on(engine.answer_request(&open[0], "done")).unwrap();
+    assert_eq!(block_on(engine.open_requests(WORKER)).unwrap().len(), 1);
+    assert_eq!(block_on(reader.take_answer(TENANT, first)).unwrap().as_deref(), Some("done"));
 }
 
 #[test]
@@ -45,8 +41,9 @@ fn a_ledger_is_made_once() {
     assert_eq!(first.size, 1);
     SqliteStore::create_ledger(&path, keeper.notary(), [2; 32]).unwrap();
     let store = SqliteStore::open_engine(&path, keeper.notary()).unwrap();
-    assert_eq!((store.tree_size().unwrap(), store.root_at(1).unwrap()), (1, first.root));
-    assert_eq!(store.ledger_key().unwrap(), Some(keeper.notary().signer().verifier().vkey()));
+    let (size, root) = (block_on(store.tree_size()).unwrap(), block_on(store.root_at(1)).unwrap());
+    assert_eq!((size, root), (1, first.root));
+    assert_eq!(block_on(store.ledger_key()).unwrap(), Some(keeper.notary().signer().verifier().vkey()));
 }
 
 #[test]
@@ -63,7 +60,7 @@ fn a_head_that_cannot_be_kept_stops_the_signing_and_not_the_work() {
     disk.keeper = Keeper::new(7, Some(before));
     disk.store = Some(Arc::new(SqliteStore::open_engine(&disk.path, disk.keeper.notary()).unwrap()));
     change(disk.store().as_ref(), "t_3", TenantChange::Create);
-    let size = disk.sqlite().tree_size().unwrap();
+    let size = block_on(disk.sqlite().tree_size()).unwrap();
     assert_eq!(disk.keeper.wait_for(size).size, size);
 }
 

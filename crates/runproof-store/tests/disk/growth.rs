@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::conformance::ledger::grow;
+use crate::doubles::block_on;
 use crate::support::*;
 
 const EVENTS: u64 = 100_000;
@@ -54,6 +55,6 @@ fn the_hundred_thousandth_event_costs_what_the_first_did() {
     // The last tile is written again with every append, between empty and full: that evens out, but not in every chunk.
     assert!(spread(&bytes) <= 12, "bytes of each {CHUNK} events: {bytes:?}");
     assert!(rows.iter().all(|rows| *rows <= 5 * CHUNK / APPEND), "a handful of rows for each append: {rows:?}");
-    assert_eq!(disk.sqlite().tree_size().unwrap(), 5 + 3 + EVENTS);
+    assert_eq!(block_on(disk.store().tree_size()).unwrap(), 5 + 3 + EVENTS);
     assert_eq!(load(store.as_ref(), TENANT, "r_1").head, run.run.head);
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
 use runproof_engine::driver::Left;
-use runproof_engine::ports::{Append, Claimed, Clock as _, Journal, KeyValues, StoreError};
+use runproof_engine::ports::{Append, Claimed, Claims, Clock as _, Journal, KeyValues, StoreError};
 use runproof_engine::run::Run;
 use runproof_proof::event::{AttemptOutcome, Body, EndStatus, StepStatus};
 use runproof_proof::finding::Verdict;
@@ -97,7 +97,7 @@ impl Journal for Overtaken {
         self.store.append(append).await
     }
 
-    async fn claim(&self, owner: &str, now: u64, limit: usize) -> Result<Vec<Claimed>, StoreError> {
+    async fn claim(&self, owner: &str, now: u64, limit: usize) -> Result<Claims, StoreError> {
         self.store.claim(owner, now, limit).await
     }
 

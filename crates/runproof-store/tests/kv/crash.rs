@@ -45,7 +45,7 @@ fn live(subject: &dyn Subject, faults: &Arc<FaultPlan>, seeds: &Arc<Seeds>) -> R
     if let Some(fence) = opened.fence {
         process.drive(Claimed { run: opened.run, fence })?;
     }
-    for claimed in block_on(store.claim(WORKER, u64::MAX >> 1, 16))? {
+    for claimed in block_on(store.claim(WORKER, u64::MAX >> 1, 16))?.taken {
         process.drive(claimed)?;
     }
     Ok(())

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 
 use async_trait::async_trait;
-use runproof_engine::ports::{Append, BoxFuture, Claimed, Clock, Journal, StoreError};
+use runproof_engine::ports::{Append, BoxFuture, Claimed, Claims, Clock, Journal, StoreError};
 use runproof_store::Store;
 
 use crate::doubles::START;
@@ -145,7 +145,7 @@ impl Journal for Instant {
         self.store.append(append).await
     }
 
-    async fn claim(&self, owner: &str, now: u64, limit: usize) -> Result<Vec<Claimed>, StoreError> {
+    async fn claim(&self, owner: &str, now: u64, limit: usize) -> Result<Claims, StoreError> {
         let _write = Write::begin(&self.time);
         self.store.claim(owner, now, limit).await
     }

@@ -115,7 +115,7 @@ fn what_is_no_database_of_ours_is_refused_by_name() {
 
     let path = dir.path().join("strange.db");
     raw(&path).execute_batch("CREATE TABLE mine (x)").unwrap();
-    refuses(&path, &keeper, "`{}` has schema version none, this program needs 2");
+    refuses(&path, &keeper, "`{}` has schema version none, this program needs 3");
     let path = dir.path().join("unfinished.db");
     sqlite::create(&path, "now").unwrap();
     refuses(&path, &keeper, "`{}` has no ledger");
@@ -182,7 +182,7 @@ fn read_only(dir: &Path) {
     named(SqliteStore::open_engine(&path, keeper.notary()).err());
     let reader = SqliteStore::open_reader(&path).expect("reading needs no right to write the file");
     assert_eq!(block_on(reader.list_runs(None, 10)).unwrap().len(), 1);
-    let left = reader.leave_request(TENANT, "{}").unwrap_err().to_string();
+    let left = block_on(reader.leave_request(TENANT, None, "{}")).unwrap_err().to_string();
     assert!(left.contains("readonly"), "{left}");
     drop(reader);
     mode(&path, 0o644);

@@ -11,7 +11,7 @@ use runproof::home::Home;
 use runproof::runtime::{self, EnvSecrets, SystemClock, SystemEntropy};
 use runproof_engine::admission::RunRequest;
 use runproof_engine::driver::Driver;
-use runproof_engine::ports::{Journal, Observer};
+use runproof_engine::ports::{Always, Journal, Observer};
 use runproof_engine::projection::rfc3339;
 use runproof_engine::skill::{
     Attempt, AttemptResult, CostModel, Dispatch, EffectClass, Idempotency, Limits, Manifest, ParamFinding, Skill,
@@ -61,6 +61,7 @@ impl World {
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
             secrets: Arc::new(EnvSecrets),
+            lease: Arc::new(Always),
             observer,
         };
         let engine = Arc::new(Engine::new(Arc::clone(&store), driver, format!("worker-{}", runtime::new_id())));
@@ -98,6 +99,7 @@ pub(crate) fn request(plan: Value) -> RunRequest {
         actor: actor(),
         synthetic_scenario_id: None,
         idempotency_key: None,
+        priority: 5,
     }
 }
 

@@ -175,6 +175,7 @@ async fn run_plan(app: &App, output: Output, address: std::net::SocketAddr) -> R
         actor: local_actor(),
         synthetic_scenario_id: Some("demo".to_owned()),
         idempotency_key: None,
+        priority: 5,
     };
     let (_, claimed, _) = engine.open(request, true).await?;
     let claimed =

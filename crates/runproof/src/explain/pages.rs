@@ -146,6 +146,7 @@ pub const FAMILIES: &[Family] = &[
             "engine.timeout"
             "engine.cancelled"
             "engine.interrupted"
+            "engine.lease_lapsed"
             "engine.output_unrecordable"
             "probe.not_done"
             "probe.unknown"

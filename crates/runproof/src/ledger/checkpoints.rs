@@ -8,7 +8,7 @@ use runproof_proof::hash::Hash;
 use runproof_proof::note::Note;
 use runproof_proof::trust::Trust;
 use runproof_proof::verify::signatures;
-use runproof_store::sqlite::CheckpointRow;
+use runproof_store::CheckpointRow;
 
 /// Whether the tree has the root that a known head says.
 pub(super) fn compare_head(head: &Checkpoint, root: Hash) -> Option<Finding> {

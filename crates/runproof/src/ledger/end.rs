@@ -4,7 +4,7 @@ use runproof_engine::ports::StoreError;
 use runproof_proof::finding::{Code, Finding};
 use runproof_proof::merkle;
 use runproof_proof::report::MAX_FINDINGS;
-use runproof_store::sqlite::StoredTile;
+use runproof_store::StoredTile;
 
 use super::Work;
 use super::checkpoints::{Judged, compare_head, judge};
@@ -62,7 +62,7 @@ fn tail(work: &Work<'_>) -> Result<Vec<Finding>, StoreError> {
     let mut findings = Vec::new();
     let mut leaves = size;
     let mut extra = Vec::new();
-    work.snapshot.tiles(|level, tile| {
+    work.snapshot.tiles(&mut |level, tile| {
         let count = u32::try_from(level).ok().filter(|level| *level < 8).map_or(0, |level| size >> (8 * level));
         if u64::try_from(tile).is_ok_and(|tile| tile < count.div_ceil(WIDTH)) {
             return;

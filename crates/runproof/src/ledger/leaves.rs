@@ -12,8 +12,7 @@ use runproof_proof::event::is_id;
 use runproof_proof::finding::{Code, Finding};
 use runproof_proof::hash::{Hash, leaf};
 use runproof_proof::merkle;
-use runproof_store::sqlite::{CheckpointRow, Snapshot, StoredTile};
-use runproof_store::{TransitionRow, Tree};
+use runproof_store::{CheckpointRow, Snapshot, StoredTile, TransitionRow, Tree};
 
 use super::checkpoints::{Judged, compare_head, judge};
 use super::{Position, Progress, Tick, Work, streams};
@@ -22,14 +21,14 @@ use super::{Position, Progress, Tick, Work, streams};
 pub(super) const WIDTH: u64 = 256;
 
 /// The tree of the first leaves as it was kept. `None` when the tiles no longer give the root that they gave.
-pub(super) fn taken_up(snapshot: &Snapshot, position: &Position) -> Option<Tree> {
+pub(super) fn taken_up(snapshot: &dyn Snapshot, position: &Position) -> Option<Tree> {
     let kept = |(level, _): (u32, u64)| position.edge.get(usize::try_from(level).ok()?).cloned();
     let tree = Tree::load(position.size, kept).filter(|tree| tree.root() == position.root)?;
     (tiles_root(snapshot, position.size) == position.tiles_root).then_some(tree)
 }
 
 /// The root that the tiles give, unless they are missing or short.
-fn tiles_root(snapshot: &Snapshot, size: u64) -> Option<Hash> {
+fn tiles_root(snapshot: &dyn Snapshot, size: u64) -> Option<Hash> {
     if size == 0 {
         return None;
     }
@@ -45,11 +44,11 @@ pub(super) fn verify(work: &mut Work<'_>, tick: Tick<'_>) -> Result<ControlFlow<
     let total = snapshot.size()?;
     let mut walk = Walk { work, tree, tile: None, newest, checkpoint };
     walk.at_size()?; // what is signed of the empty tree
-    let end = snapshot.transitions(walk.work.position.after, |key, row| {
+    let end = snapshot.transitions(walk.work.position.after, &mut |key, row| {
         walk.transition(key, &row)?;
         let done = walk.tree.size();
         walk.saved()?;
-        Ok::<_, StoreError>(tick(Progress { what: "leaves", done, total: total.max(done) }))
+        Ok(tick(Progress { what: "leaves", done, total: total.max(done) }))
     })?;
     walk.keep_tree();
     Ok(end)
@@ -254,7 +253,7 @@ fn unreadable(tile: &StoredTile, level: u32, number: u64) -> Finding {
 }
 
 fn compare_tile(
-    snapshot: &Snapshot,
+    snapshot: &dyn Snapshot,
     level: u32,
     number: u64,
     expected: &[Hash],

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use runproof_engine::ports::StoreError;
 use runproof_proof::finding::{Code, Finding};
-use runproof_store::sqlite::RunStream;
+use runproof_store::RunStream;
 
 use super::report::Findings;
 use super::{Progress, Tick, Work};
@@ -16,7 +16,7 @@ pub(super) fn verify(work: &mut Work<'_>, tick: Tick<'_>) -> Result<ControlFlow<
     let total = work.snapshot.run_count()?;
     let mut done = 0;
     let snapshot = work.snapshot;
-    let end = snapshot.run_streams(("", ""), |run| {
+    let end = snapshot.run_streams(("", ""), &mut |run| {
         let records = work.state.records(&run.tenant, &format!("run/{}", run.run_id))?;
         let newest = records.last().copied().unwrap_or(0).max(run.last_leaf);
         let key = (run.tenant.clone(), run.run_id.clone());
@@ -35,7 +35,7 @@ pub(super) fn verify(work: &mut Work<'_>, tick: Tick<'_>) -> Result<ControlFlow<
             work.position.runs_size = work.position.size;
         }
         work.step()?;
-        Ok::<_, StoreError>(tick(Progress { what: "runs", done, total: total.max(done) }))
+        Ok(tick(Progress { what: "runs", done, total: total.max(done) }))
     })?;
     if end.is_continue() {
         work.position.runs_size = work.position.size;
@@ -59,11 +59,11 @@ pub(super) fn rows_without_events(work: &Work<'_>) -> Result<Vec<Finding>, Store
         let run_id = if matches!(table, "tenants" | "agents") { "" } else { id.trim_start_matches("trace_") };
         Finding::new(Code::RowExtra, run_id, place).differs("no row", "a row without events")
     };
-    work.snapshot.rows_without_events(|table, tenant, id| {
+    work.snapshot.rows_without_events(&mut |table, tenant, id| {
         findings.add(extra(table, id, tenant));
     })?;
     let mut failed = None;
-    work.snapshot.agents(|tenant, id| match work.state.records(tenant, &format!("agent/{id}")) {
+    work.snapshot.agents(&mut |tenant, id| match work.state.records(tenant, &format!("agent/{id}")) {
         Ok(records) if records.is_empty() => {
             findings.add(extra("agents", id, tenant));
         }

@@ -213,6 +213,7 @@ fn opened_a_day_ahead(home: &Home, plan: serde_json::Value) -> (String, u64) {
         actor: actor.clone(),
         synthetic_scenario_id: None,
         idempotency_key: None,
+        priority: 5,
     };
     let admitted = admit(request).unwrap();
     let store = SqliteStore::open_engine(&home.database(), home.home().notary().unwrap()).unwrap();

@@ -17,6 +17,7 @@ pub(crate) const KINDS: &[(&str, &str)] = &[
     ("kv", "operational"),
     ("ledger", "operational"),
     ("ledger_tiles", "projection"),
+    ("limits", "operational"),
     ("requests", "operational"),
     ("run_queue", "operational"),
     ("run_seals", "evidence"),
