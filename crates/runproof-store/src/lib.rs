@@ -8,6 +8,7 @@ pub mod memory;
 pub mod migrate;
 mod snapshot;
 pub mod sqlite;
+pub mod postgres;
 mod store;
 mod tree;
 mod turns;

@@ -1,13 +1,24 @@
-//! Schema versions: numbered, forward only, applied by `runproof migrate` (or `init`) and by nothing else.
+//! Schema versions: numbered, forward only, applied by `runproof migrate` (or `init`) and by nothing else. The functions
+//! here are for the embedded store; those for Postgres are in [`crate::postgres::migrate`].
 
 use runproof_proof::hash::sha256;
 use rusqlite::{Connection, OptionalExtension};
 
+/// A migration: version, name, SQL.
+pub type Migration = (u32, &'static str, &'static str);
+
 /// Migrations of the embedded store, in order.
-pub const SQLITE: &[(u32, &str, &str)] = &[
+pub const SQLITE: &[Migration] = &[
     (1, "init", include_str!("../migrations/sqlite/0001_init.sql")),
     (2, "kv_expiry", include_str!("../migrations/sqlite/0002_kv_expiry.sql")),
     (3, "workers", include_str!("../migrations/sqlite/0003_workers.sql")),
+];
+
+/// Migrations of the Postgres store: the same versions and names.
+pub const POSTGRES: &[Migration] = &[
+    (1, "init", include_str!("../migrations/postgres/0001_init.sql")),
+    (2, "kv_expiry", include_str!("../migrations/postgres/0002_kv_expiry.sql")),
+    (3, "workers", include_str!("../migrations/postgres/0003_workers.sql")),
 ];
 
 /// Where a database stands.
@@ -26,12 +37,15 @@ impl Status {
     }
 }
 
-/// Why a migration did not happen. Nothing is half done: each migration is one transaction.
+/// Why a migration did not happen. Nothing is half done: on SQLite each migration is one transaction, on Postgres all are.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrateError {
     /// SQLite refused.
     #[error("migration failed: {0}")]
     Sqlite(#[from] rusqlite::Error),
+    /// Postgres refused, or could not be reached.
+    #[error("migration failed: {}", told(.0))]
+    Postgres(#[from] tokio_postgres::Error),
     /// A migration that was applied before had another text.
     #[error("migration {0:04} was applied with another text: the schema is not the one that this version knows")]
     Checksum(u32),
@@ -45,7 +59,12 @@ pub enum MigrateError {
     },
 }
 
-/// Newest version that this program knows.
+/// What the server said: the error itself only says that it is one.
+fn told(error: &tokio_postgres::Error) -> String {
+    error.as_db_error().map_or_else(|| error.to_string(), |said| said.message().to_owned())
+}
+
+/// Newest version that this program knows, of every store.
 pub fn head() -> u32 {
     SQLITE.last().map_or(0, |(version, ..)| *version)
 }

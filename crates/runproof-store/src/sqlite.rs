@@ -187,7 +187,7 @@ pub fn status(path: &Path) -> Result<migrate::Status, OpenError> {
     read.map_err(|error| match error {
         // Nothing was migrated here: what SQLite said is about opening the file.
         MigrateError::Sqlite(source) => OpenError::Sqlite { path: path.to_owned(), source },
-        MigrateError::Checksum(_) | MigrateError::Newer { .. } => {
+        MigrateError::Postgres(_) | MigrateError::Checksum(_) | MigrateError::Newer { .. } => {
             OpenError::Migrate { path: path.to_owned(), source: error }
         }
     })

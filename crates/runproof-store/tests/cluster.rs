@@ -50,6 +50,13 @@ pub(crate) fn fresh_database() -> Database {
     Database { name }
 }
 
+/// Makes a copy of a database that nobody is connected to.
+pub(crate) fn copy_of(template: &str) -> Database {
+    let name = format!("t_{:016x}", RandomState::new().build_hasher().finish());
+    execute(&format!("CREATE DATABASE {name} TEMPLATE {template}"));
+    Database { name }
+}
+
 impl Database {
     /// Where Postgres itself serves it.
     pub(crate) fn direct_url(&self) -> String {

@@ -1,0 +1,2 @@
+-- A tenant.
+INSERT INTO public.tenants (id, created_at) VALUES ($1, $2)

@@ -1,0 +1,188 @@
+//! Changes of a tenant: each is an event of its stream and the rows that follow, in one transaction.
+
+use deadpool_postgres::Object;
+use runproof_engine::admission::StreamHead;
+use runproof_engine::ports::StoreError;
+use runproof_engine::projection::rfc3339;
+use runproof_proof::event::Stream;
+use tokio_postgres::Client;
+use tokio_postgres::types::Type;
+
+use super::Shared;
+use super::append::int;
+use super::connect::{Fate, connection};
+use super::open::{HeadRows, Transitions, read_heads};
+use super::session::{Failure, Param, begin, in_time};
+use crate::{CommandError, Stamp, TenantChange, tenant_event, without_value};
+
+enum Problem {
+    Command(CommandError),
+    Failed(Failure),
+}
+
+impl From<CommandError> for Problem {
+    fn from(error: CommandError) -> Self {
+        Self::Command(error)
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        Self::Command(error.into())
+    }
+}
+
+impl From<Failure> for Problem {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+/// Changes a tenant.
+pub(super) async fn change(
+    shared: &Shared,
+    tenant: &str,
+    change: &TenantChange,
+    stamp: &Stamp,
+) -> Result<(), CommandError> {
+    let client = connection(&shared.pool).await?;
+    match transaction(shared, &client, tenant, change, stamp).await {
+        Ok(()) => {
+            shared.count(1);
+            shared.committed(false);
+            Ok(())
+        }
+        Err(problem) => {
+            if in_time(client.batch_execute("ROLLBACK")).await.is_err() {
+                drop(Object::take(client));
+            }
+            Err(match problem {
+                Problem::Command(error) => error,
+                Problem::Failed(failure) if failure.fate() == Fate::Unknown => {
+                    CommandError::Store(StoreError::OutcomeUnknown(failure.text()))
+                }
+                Problem::Failed(failure) => CommandError::Store(failure.unavailable()),
+            })
+        }
+    }
+}
+
+async fn transaction(
+    shared: &Shared,
+    client: &Client,
+    tenant: &str,
+    change: &TenantChange,
+    stamp: &Stamp,
+) -> Result<(), Problem> {
+    in_time(client.batch_execute(&begin([tenant]))).await?;
+    let stream = Stream::Tenant(tenant.to_owned());
+    let head = lock(client, tenant, &stream, change).await?;
+    let event = tenant_event(&shared.log, tenant, change, &head.0, stamp)?;
+    let at = rfc3339(event.head.last_at);
+    match change {
+        TenantChange::Create => {
+            let params: [Param<'_>; 2] = [(&tenant, Type::TEXT), (&at, Type::TEXT)];
+            in_time(client.execute_typed(include_str!("../../sql/postgres/insert_tenant.sql"), &params)).await?;
+        }
+        TenantChange::CreateAgent { id, name } => {
+            let params: [Param<'_>; 4] =
+                [(&tenant, Type::TEXT), (id, Type::TEXT), (name, Type::TEXT), (&at, Type::TEXT)];
+            let sql = include_str!("../../sql/postgres/insert_agent.sql");
+            if in_time(client.execute_typed(sql, &params)).await? == 0 {
+                return Err(CommandError::AgentExists(id.clone()).into());
+            }
+        }
+        TenantChange::Erase { run_id, seq, field, index, .. } => {
+            erase(shared, client, tenant, run_id, (*seq, field, *index), &at).await?;
+        }
+    }
+    let mut transitions = Transitions::default();
+    transitions.add(tenant, &stream, head.0.next_seq, std::slice::from_ref(&event.line));
+    let rows = HeadRows::of(&[(tenant.to_owned(), (event.head, head.1))].into());
+    let (transitions, rows) = (transitions.params(), rows.params());
+    in_time(async {
+        let (written, moved, ended) = tokio::join!(biased;
+            client.execute_typed(include_str!("../../sql/postgres/insert_transitions.sql"), &transitions),
+            client.execute_typed(include_str!("../../sql/postgres/write_heads.sql"), &rows),
+            client.batch_execute("COMMIT")
+        );
+        written?;
+        moved?;
+        ended
+    })
+    .await?;
+    Ok(())
+}
+
+/// The head of the tenant's stream, locked; a new tenant gets one.
+async fn lock(
+    client: &Client,
+    tenant: &str,
+    stream: &Stream,
+    change: &TenantChange,
+) -> Result<(StreamHead, u64), Problem> {
+    if *change == TenantChange::Create {
+        let (name, head) = (stream.name(), StreamHead::default());
+        let (seq, hash, last_at, runs) = (int(head.next_seq), head.head.hex(), int(head.last_at), 0i64);
+        let params: [Param<'_>; 6] = [
+            (&tenant, Type::TEXT),
+            (&name, Type::TEXT),
+            (&seq, Type::INT8),
+            (&hash, Type::TEXT),
+            (&last_at, Type::INT8),
+            (&runs, Type::INT8),
+        ];
+        let sql = include_str!("../../sql/postgres/insert_head.sql");
+        return match in_time(client.execute_typed(sql, &params)).await? {
+            0 => Err(CommandError::TenantExists(tenant.to_owned()).into()),
+            _ => Ok((head, 0)),
+        };
+    }
+    let tenants = vec![tenant];
+    let params: [Param<'_>; 1] = [(&tenants, Type::TEXT_ARRAY)];
+    let rows = in_time(client.query_typed(include_str!("../../sql/postgres/lock_heads.sql"), &params)).await?;
+    let mut heads = read_heads(&rows)?;
+    heads.remove(tenant).ok_or_else(|| CommandError::NoTenant(tenant.to_owned()).into())
+}
+
+/// Destroys a value and its salt. The erasure record and the change of the row commit together.
+async fn erase(
+    shared: &Shared,
+    client: &Client,
+    tenant: &str,
+    run_id: &str,
+    (seq, field, index): (u64, &str, Option<u32>),
+    at: &str,
+) -> Result<(), Problem> {
+    let no_run = || CommandError::NoRun { tenant: tenant.to_owned(), run_id: run_id.to_owned() };
+    let no_value = || CommandError::NoValue { run_id: run_id.to_owned(), seq, field: field.to_owned() };
+    let rows = in_time(super::claim::stream(client, tenant, run_id)).await?;
+    let run = crate::fold(&shared.log, tenant, run_id, &rows)?.ok_or_else(no_run)?;
+    if run.seal.is_none() {
+        return Err(CommandError::RunOpen(run_id.to_owned()).into());
+    }
+    let row = rows.iter().find(|row| row.holds(seq)).ok_or_else(no_value)?;
+    let payloads = without_value(row, run_id, seq, field, index)?;
+    let (number, part, first) = (int(seq), index.map_or(-1, i64::from), int(row.first_seq));
+    let record: [Param<'_>; 6] = [
+        (&tenant, Type::TEXT),
+        (&run_id, Type::TEXT),
+        (&number, Type::INT8),
+        (&field, Type::TEXT),
+        (&part, Type::INT8),
+        (&at, Type::TEXT),
+    ];
+    in_time(client.execute_typed(include_str!("../../sql/postgres/insert_erasure.sql"), &record)).await?;
+    let place: [Param<'_>; 4] =
+        [(&tenant, Type::TEXT), (&row.stream, Type::TEXT), (&first, Type::INT8), (&payloads, Type::TEXT)];
+    in_time(client.execute_typed(include_str!("../../sql/postgres/erase_payload.sql"), &place)).await?;
+    // `runs` has the only copies of values outside the payloads: an erased value must not stay there.
+    let copy = match field {
+        "goal" => include_str!("../../sql/postgres/erase_goal.sql"),
+        "plan" => include_str!("../../sql/postgres/erase_plan.sql"),
+        _ => return Ok(()),
+    };
+    let run: [Param<'_>; 2] = [(&tenant, Type::TEXT), (&run_id, Type::TEXT)];
+    in_time(client.execute_typed(copy, &run)).await?;
+    Ok(())
+}

@@ -1,0 +1,141 @@
+//! The Postgres store under test, directly or through the pooler: a database of its own for each story.
+
+use std::sync::{Arc, OnceLock};
+
+use runproof_engine::ports::KeyValues;
+use runproof_proof::checkpoint::Checkpoint;
+use runproof_store::postgres::{self, Address, PgStore};
+use runproof_store::{Store, WorkerAbout};
+use tokio::runtime::Runtime;
+
+use crate::cluster::{self, Database};
+use crate::support::{Keeper, Subject};
+
+/// Names under which stories claim runs: each has a lease.
+const WORKERS: &[&str] = &["w_1", "w_2", "w_3", "w_4", "w_5", "w_6", "w_7", "w_8"];
+
+/// The runtime of every store under test.
+pub(crate) fn runtime() -> &'static Runtime {
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    RUNTIME.get_or_init(|| tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap())
+}
+
+/// How a story reaches its database.
+#[derive(Clone, Copy)]
+pub(crate) enum Way {
+    Direct,
+    Pooled,
+}
+
+/// A migrated database with a ledger, made once; each story has a copy.
+fn template() -> &'static (String, Checkpoint) {
+    static TEMPLATE: OnceLock<(String, Checkpoint)> = OnceLock::new();
+    TEMPLATE.get_or_init(|| {
+        let database = cluster::fresh_database();
+        let keeper = Keeper::new(7, None);
+        let address = Address::parse(&database.direct_url()).unwrap();
+        runtime().block_on(async {
+            postgres::create(&address, "2027-01-15T08:00:00.000000Z").await.unwrap();
+            postgres::create_ledger(&address, keeper.notary(), [1; 32]).await.unwrap();
+        });
+        let name = database.name.clone();
+        std::mem::forget(database); // it goes with the cluster: no story is the last one
+        (name, keeper.last().unwrap())
+    })
+}
+
+/// A database of its own, with an engine on it.
+pub(crate) struct OnPostgres {
+    pub(crate) store: Option<Arc<PgStore>>,
+    pub(crate) keeper: Keeper,
+    pub(crate) database: Database,
+    way: Way,
+}
+
+impl OnPostgres {
+    pub(crate) fn new(way: Way) -> Self {
+        let (name, last) = template();
+        let database = cluster::copy_of(name);
+        let keeper = Keeper::new(7, Some(last.clone()));
+        let mut subject = Self { store: None, keeper, database, way };
+        subject.open();
+        subject
+    }
+
+    /// An empty ledger, reached directly.
+    pub(crate) fn direct() -> Box<dyn Subject> {
+        Box::new(Self::new(Way::Direct))
+    }
+
+    /// An empty ledger, reached through the pooler.
+    pub(crate) fn pooled() -> Box<dyn Subject> {
+        Box::new(Self::new(Way::Pooled))
+    }
+
+    pub(crate) fn address(&self) -> Address {
+        let url = match self.way {
+            Way::Direct => self.database.direct_url(),
+            Way::Pooled => self.database.pooled_url(),
+        };
+        let mut address = Address::parse(&url).unwrap();
+        address.connections = 4; // many stories share one server
+        address
+    }
+
+    fn open(&mut self) {
+        let address = self.address();
+        let store = runtime().block_on(async {
+            let store = PgStore::open_engine(&address, runtime().handle(), Some(self.keeper.notary())).await.unwrap();
+            for worker in WORKERS {
+                store.register_worker(worker, &about()).await.unwrap();
+            }
+            store
+        });
+        self.store = Some(Arc::new(store));
+    }
+
+    pub(crate) fn pg(&self) -> Arc<PgStore> {
+        Arc::clone(self.store.as_ref().expect("the store is open"))
+    }
+
+    /// Statements of somebody who goes past the engine, as a superuser.
+    pub(crate) fn raw(&self, statements: &str) {
+        let url = self.database.direct_url();
+        runtime().block_on(async {
+            cluster::connect(&url).await.unwrap().batch_execute(statements).await.unwrap();
+        });
+    }
+}
+
+pub(crate) fn about() -> WorkerAbout {
+    WorkerAbout { version: "0.0.0".to_owned(), host: "here".to_owned(), concurrency: 1 }
+}
+
+impl Subject for OnPostgres {
+    fn store(&self) -> Arc<dyn Store> {
+        self.pg() as _
+    }
+
+    fn keeper(&self) -> &Keeper {
+        &self.keeper
+    }
+
+    /// The process is gone, and its leases with it: as if their time had passed.
+    fn restart(&mut self) {
+        let store = self.store.take().expect("the store is open");
+        assert_eq!(Arc::strong_count(&store), 1, "something else still holds the store");
+        drop(store);
+        self.raw("UPDATE public.workers SET lease_until = clock_timestamp() - interval '1 minute' WHERE NOT dead");
+        let address = self.address();
+        runtime().block_on(async {
+            let store = PgStore::open_engine(&address, runtime().handle(), Some(self.keeper.notary())).await.unwrap();
+            store.reap().await.unwrap();
+        });
+        self.raw("DELETE FROM public.workers");
+        self.open();
+    }
+
+    fn key_values(&self) -> Arc<dyn KeyValues> {
+        self.pg() as _
+    }
+}
