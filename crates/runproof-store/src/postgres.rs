@@ -7,8 +7,10 @@ mod claim;
 mod connect;
 mod evidence;
 mod held;
+mod log;
 pub mod migrate;
 mod open;
+mod places;
 pub mod protections;
 mod read;
 pub mod sequencer;
@@ -160,6 +162,15 @@ impl PgStore {
         self.signing.is_some()
     }
 
+    /// Whether this role sees the rows of all tenants: the owner and an auditor do. Under another role, a question about
+    /// all tenants would be answered as if there were none.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn sees_all_tenants(&self) -> Result<bool, StoreError> {
+        self.spawn(|shared| async move { read::sees_all_tenants(&*connection(&shared.pool).await?).await }).get().await
+    }
+
     /// Does something on the store's runtime, to its end.
     fn spawn<T, E, F>(&self, work: impl FnOnce(Arc<Shared>) -> F) -> Ended<T, E>
     where
@@ -288,7 +299,7 @@ impl Store for PgStore {
     }
 
     fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
-        todo!()
+        Ok(Box::new(snapshot::PgSnapshot::begin(&self.address, &self.shared.log)?))
     }
 
     async fn give_back(&self, tenant: &str, run_id: &str, fence: &Fence, at: u64) -> Result<(), StoreError> {

@@ -2,7 +2,7 @@
 //!
 //! Level 0 holds leaf hashes; each full tile gives one hash to the level above. Only the last tile of a level changes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use runproof_proof::hash::Hash;
 use runproof_proof::merkle::{self, Range};
@@ -117,6 +117,30 @@ pub(crate) fn subtree_root(range: Range, read: &mut dyn FnMut(TileId) -> Option<
     range_root(level, start, end, read)
 }
 
+/// Tiles that [`subtree_root`] reads for these ranges.
+pub(crate) fn tiles_of(ranges: &[Range]) -> BTreeSet<TileId> {
+    let mut tiles = BTreeSet::new();
+    for range in ranges {
+        // Which tiles are read does not depend on what is in them.
+        subtree_root(*range, &mut |id| {
+            tiles.insert(id);
+            Some(vec![Hash::ZERO; WIDTH as usize])
+        });
+    }
+    tiles
+}
+
+/// Tiles that [`Tree::load`] reads for a tree of that size, each with its width.
+pub(crate) fn edge_of(size: u64) -> BTreeMap<TileId, usize> {
+    let mut edge = BTreeMap::new();
+    Tree::load(size, |(level, tile)| {
+        let width = ((size >> (8 * level)) % WIDTH) as usize;
+        edge.insert((level, tile), width);
+        Some(vec![Hash::ZERO; width])
+    });
+    edge
+}
+
 /// Root over `[start, end)` of one level; the last entry may stand for an incomplete subtree below.
 fn range_root(level: u32, start: u64, end: u64, read: &mut dyn FnMut(TileId) -> Option<Vec<Hash>>) -> Option<Hash> {
     if end - start <= WIDTH && start / WIDTH == (end - 1) / WIDTH {
@@ -162,7 +186,14 @@ mod tests {
                     let ranges = merkle::inclusion_ranges(index as u64, size as u64).unwrap();
                     let proof: Vec<Hash> = ranges
                         .into_iter()
-                        .map(|range| subtree_root(range, &mut |id| tiles.get(&id).cloned()).unwrap())
+                        .map(|range| {
+                            let read = tiles_of(&[range]);
+                            subtree_root(range, &mut |id| {
+                                assert!(read.contains(&id), "tile {id:?} of {range:?}");
+                                tiles.get(&id).cloned()
+                            })
+                            .unwrap()
+                        })
                         .collect();
                     let root = merkle::root_from_inclusion(&leaves[index], index as u64, size as u64, &proof);
                     assert_eq!(root, Some(tree.root()), "leaf {index} of {size}");

@@ -289,6 +289,8 @@ GRANT UPDATE ON
     public.runs, public.ledger_tiles, public.ledger_head, public.stream_heads, public.run_queue, public.requests, public.kv,
     public.limits, public.workers
     TO runproof_engine;
+-- The id that was given out last: what the sequencer settles up to.
+GRANT SELECT ON SEQUENCE public.transitions_id_seq TO runproof_engine;
 GRANT UPDATE (payloads) ON public.transitions TO runproof_engine;
 GRANT UPDATE (status, completed_at, metadata) ON public.aos_traces TO runproof_engine;
 GRANT DELETE ON public.run_queue, public.requests, public.kv, public.limits TO runproof_engine;
@@ -309,7 +311,7 @@ GRANT DELETE ON public.requests TO runproof_api;
 REVOKE ALL ON FUNCTION
     public.runproof_refuse(), public.runproof_runs_insert(), public.runproof_runs_update(), public.runproof_traces_update(),
     public.runproof_traces_delete(), public.runproof_steps_insert(), public.runproof_steps_update(),
-    public.runproof_steps_delete(), public.runproof_transitions_update(),
+    public.runproof_steps_delete(), public.runproof_transitions_insert(), public.runproof_transitions_update(),
     public.runproof_claim(text, bigint, int, int, text), public.runproof_reap(interval, bigint),
     public.runproof_unplaced(int), public.runproof_has_due(bigint, int), public.runproof_owned(text)
     FROM PUBLIC;

@@ -70,6 +70,17 @@ impl Address {
         self.config.get_dbname().or(self.config.get_user()).unwrap_or_default()
     }
 
+    /// A connection that is no pool's, driven by the runtime that this is called on.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`].
+    pub(super) async fn connect(&self) -> Result<tokio_postgres::Client, StoreError> {
+        let (client, connection) = self.config.connect(tls()?).await.map_err(|error| unavailable(&error))?;
+        // Whoever uses the client learns of the end of the connection.
+        drop(tokio::spawn(connection));
+        Ok(client)
+    }
+
     /// A pool of connections; none is made yet.
     ///
     /// # Errors

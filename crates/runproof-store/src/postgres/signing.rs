@@ -35,7 +35,7 @@ pub(super) async fn pass(shared: &Shared, sequencer: &Signing) -> Result<bool, S
                     return Ok(any);
                 }
             }
-            Ok(Placed::Elsewhere) => return Ok(any),
+            Ok(Placed::Nothing) => return Ok(any),
             Err(error) => {
                 // Whatever is left of the transaction must not meet the next one.
                 drop(deadpool_postgres::Object::take(client));

@@ -8,7 +8,7 @@ use super::connect::{connection, text};
 use super::protections::{self, Protections};
 use super::sequencer::{SequenceError, Sequencer};
 use super::session::in_time;
-use super::{Address, PgStore, migrate, read, sequencer};
+use super::{Address, PgStore, log, migrate, read};
 use crate::Notary;
 use crate::migrate::{MigrateError, Migration, Status};
 
@@ -131,7 +131,7 @@ pub async fn create(address: &Address, now: &str) -> Result<Status, OpenError> {
 pub async fn create_ledger(address: &Address, notary: Box<dyn Notary>, seed: [u8; 32]) -> Result<(), OpenError> {
     let (_, client) = reach(address).await?;
     at_head(address, &client).await?;
-    Ok(sequencer::create_ledger(&client, notary, seed).await?)
+    Ok(log::create_ledger(&client, notary, seed).await?)
 }
 
 async fn at_head(address: &Address, client: &Object) -> Result<(), OpenError> {
@@ -195,7 +195,7 @@ impl PgStore {
             if key != ledger {
                 return Err(OpenError::OtherKey { key, ledger });
             }
-            let mut signing = Sequencer::new(&log, notary);
+            let signing = Sequencer::new(&log, notary);
             signing.check(&client).await?;
             sequencer = Some(signing);
         }

@@ -1,0 +1,2 @@
+-- Rows of `runs`, for progress.
+SELECT count(*) FROM public.runs;

@@ -1,0 +1,2 @@
+-- The checkpoint of one size.
+SELECT root, note FROM public.checkpoints WHERE size = $1;

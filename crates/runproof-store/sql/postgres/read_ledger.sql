@@ -1,0 +1,2 @@
+-- Origin and key of the ledger.
+SELECT origin, vkey FROM public.ledger;

@@ -1,0 +1,7 @@
+-- Transitions by their ids, in order, as long as those before have fewer than so many bytes of events.
+SELECT id, tenant_id, stream, first_seq, events
+FROM (
+    SELECT *, sum(octet_length(events)) OVER (ORDER BY id) - octet_length(events) AS bytes_before
+    FROM public.transitions WHERE id = ANY ($1)
+) AS sized
+WHERE bytes_before < $2 ORDER BY id;

@@ -1,0 +1,2 @@
+-- Every agent.
+SELECT tenant_id, id FROM public.agents

@@ -1,0 +1,2 @@
+-- Every tile, in order.
+SELECT level, tile FROM public.ledger_tiles ORDER BY level, tile
