@@ -1,34 +1,57 @@
 //! The composition root: environment in, a home, a database and an engine out.
 
+pub mod postgres;
+
 use std::env::VarError;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use runproof_engine::draft::Line;
 use runproof_engine::driver::Driver;
-use runproof_engine::ports::{Always, KeyValues, Observer};
+use runproof_engine::ports::{Journal, KeyValues, Lease, Observer};
 use runproof_engine::run::Run;
 use runproof_engine::skill::Skills;
 use runproof_proof::event::{Actor, ActorType, Body, Event};
 use runproof_skills::egress::Egress;
 use runproof_skills::registry::{Options, Ports, builtin};
+use runproof_store::Store;
 use runproof_store::sqlite::{OpenError, SqliteStore};
+use tokio::sync::Notify;
 
 use crate::engine::Engine;
 use crate::error::{AppError, Code};
 use crate::home::Home;
 use crate::output::Output;
-use crate::runtime::{self, EnvSecrets, SystemClock, SystemEntropy};
+use crate::runtime::{EnvSecrets, SystemClock, SystemEntropy};
+use crate::worker::member::Member;
+use postgres::Address;
+
+/// Where the database is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Database {
+    /// A SQLite file.
+    Sqlite(PathBuf),
+    /// A Postgres database, which many processes may work on.
+    Postgres(Address),
+}
+
+impl fmt::Display for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => path.display().fmt(f),
+            Self::Postgres(address) => address.fmt(f),
+        }
+    }
+}
 
 /// Where things are, from the environment.
 #[derive(Clone, Debug)]
 pub struct App {
     /// `RUNPROOF_HOME`.
     pub home: Home,
-    /// Database file, from `DATABASE_URL` or below the home.
-    pub database: PathBuf,
-    /// Whether the database was chosen by default.
-    pub default_database: bool,
+    /// From `DATABASE_URL`, or a file below the home.
+    pub database: Database,
     /// `RUNPROOF_EGRESS_ALLOW`.
     pub egress: Egress,
     /// `RUNPROOF_TEST_SKILLS=true`.
@@ -52,10 +75,11 @@ impl App {
         };
         let url = variable("DATABASE_URL")?;
         let database = match &url {
-            None => folder.join("runproof.db"),
-            Some(url) => sqlite_path(url)?,
+            None => Database::Sqlite(folder.join("runproof.db")),
+            Some(url) => database(url)?,
         };
-        if variable("USE_POSTGRES_TRACES")?.is_some_and(|value| value.eq_ignore_ascii_case("true")) {
+        let postgres_asked = variable("USE_POSTGRES_TRACES")?.is_some_and(|value| value.eq_ignore_ascii_case("true"));
+        if postgres_asked && matches!(database, Database::Sqlite(_)) {
             return Err(AppError::new(
                 Code::DatabaseContradiction,
                 "USE_POSTGRES_TRACES=true, but the database is SQLite",
@@ -77,7 +101,7 @@ impl App {
                 .hint("leave it unset, except for tests"));
             }
         };
-        Ok(Self { home: Home::at(folder), database, default_database: url.is_none(), egress, test_skills })
+        Ok(Self { home: Home::at(folder), database, egress, test_skills })
     }
 
     /// The skills of this process, over a store's key-value space.
@@ -97,32 +121,42 @@ impl App {
     ///
     /// # Errors
     /// [`AppError`] with the next command.
-    pub fn reader(&self) -> Result<SqliteStore, AppError> {
-        Ok(SqliteStore::open_reader(&self.database)?)
+    pub async fn reader(&self) -> Result<Arc<dyn Store>, AppError> {
+        match &self.database {
+            Database::Sqlite(path) => Ok(Arc::new(SqliteStore::open_reader(path)?)),
+            Database::Postgres(address) => postgres::open(address, None).await,
+        }
     }
 
-    /// Opens the store as the engine. `None` when another process is the engine.
+    /// Opens the store as an engine. `None` when another process is the only one that may be.
     ///
     /// # Errors
     /// [`AppError`] with the next command.
-    pub fn engine(&self, output: Output) -> Result<Option<Engine>, AppError> {
-        // The database first: "there is none" says more than "there is no key".
-        drop(self.reader()?);
-        let store = match SqliteStore::open_engine(&self.database, self.home.notary()?) {
-            Ok(store) => Arc::new(store),
-            Err(OpenError::Busy(_)) => return Ok(None),
-            Err(error) => return Err(error.into()),
+    pub async fn engine(&self, output: Output) -> Result<Option<Engine>, AppError> {
+        let store: Arc<dyn Store> = match &self.database {
+            Database::Sqlite(path) => {
+                // The database first: "there is none" says more than "there is no key".
+                drop(SqliteStore::open_reader(path)?);
+                match SqliteStore::open_engine(path, self.home.notary()?) {
+                    Ok(store) => Arc::new(store),
+                    Err(OpenError::Busy(_)) => return Ok(None),
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            Database::Postgres(address) => postgres::open(address, Some(self.home.notary()?)).await?,
         };
+        let member = Member::new(Arc::clone(&store));
+        let committed = Arc::new(Notify::new());
         let driver = Driver {
-            journal: Arc::clone(&store) as Arc<dyn runproof_engine::ports::Journal>,
+            journal: Arc::clone(&store) as Arc<dyn Journal>,
             skills: self.skills(Arc::clone(&store) as Arc<dyn KeyValues>)?,
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
             secrets: Arc::new(EnvSecrets),
-            lease: Arc::new(Always),
-            observer: Arc::new(Progress { output }),
+            lease: Arc::clone(&member) as Arc<dyn Lease>,
+            observer: Arc::new(Progress { output, committed: Arc::clone(&committed) }),
         };
-        Ok(Some(Engine::new(store, driver, format!("worker-{}", runtime::new_id()))))
+        Ok(Some(Engine::new(store, driver, member).told_by(committed)))
     }
 }
 
@@ -138,7 +172,7 @@ fn variable(name: &str) -> Result<Option<String>, AppError> {
     }
 }
 
-fn sqlite_path(url: &str) -> Result<PathBuf, AppError> {
+fn database(url: &str) -> Result<Database, AppError> {
     if let Some(path) = url.strip_prefix("sqlite://") {
         let path = path.split('?').next().unwrap_or_default();
         if path.is_empty() {
@@ -146,14 +180,10 @@ fn sqlite_path(url: &str) -> Result<PathBuf, AppError> {
                 AppError::new(Code::DatabaseUrl, "DATABASE_URL names no file").hint("sqlite:///path/to/runproof.db")
             );
         }
-        return Ok(PathBuf::from(path));
+        return Ok(Database::Sqlite(PathBuf::from(path)));
     }
-    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-        return Err(AppError::new(
-            Code::DatabaseUnsupported,
-            "DATABASE_URL names a Postgres database, which this version has no store for; nothing was written elsewhere",
-        )
-        .hint("use sqlite://PATH, or unset DATABASE_URL for the embedded store"));
+    if let Some(address) = Address::parse(url) {
+        return Ok(Database::Postgres(address));
     }
     let scheme = url.split(':').next().unwrap_or_default();
     Err(AppError::new(Code::DatabaseUrl, format!("DATABASE_URL has the scheme `{scheme}`, expected sqlite://PATH"))
@@ -172,10 +202,12 @@ pub fn local_actor() -> Actor {
 /// Shows what is written, to people who asked for it.
 struct Progress {
     output: Output,
+    committed: Arc<Notify>,
 }
 
 impl Observer for Progress {
     fn committed(&self, run: &Run, lines: &[Line]) {
+        self.committed.notify_one();
         if !self.output.verbose && !self.output.progress() {
             return;
         }

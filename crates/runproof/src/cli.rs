@@ -6,6 +6,7 @@ mod explain;
 mod init;
 mod inputs;
 mod legacy;
+mod limit;
 mod list;
 mod log;
 mod plan;
@@ -22,7 +23,7 @@ use std::time::Duration;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::app::App;
-use crate::engine::{Command, Done};
+use crate::engine::{ANSWER_TIMEOUT, Command, Done, Engine, POLL, decode, encode};
 use crate::error::{AppError, Code};
 use crate::output::Output;
 
@@ -84,6 +85,12 @@ enum Verb {
     Run(run::Run),
     /// Work on queued runs until stopped
     Worker(worker::Worker),
+    /// List the workers of a shared database
+    ListWorkers(worker::ListWorkers),
+    /// Show the limits on runs that are going at once
+    Limits(limit::Limits),
+    /// Set the most runs of a tenant or an agent that are going at once
+    SetLimit(limit::SetLimit),
     /// Show one run
     GetRun(list::GetRun),
     /// List runs, newest first
@@ -169,8 +176,8 @@ fn no_command(error: &clap::Error) -> ExitCode {
 
 async fn dispatch(verb: Verb, output: Output) -> Result<u8, AppError> {
     match verb {
-        Verb::Init(command) => command.run(output),
-        Verb::Migrate(command) => command.run(output),
+        Verb::Init(command) => command.run(output).await,
+        Verb::Migrate(command) => command.run(output).await,
         Verb::CreateTenant(command) => command.run(output).await,
         Verb::CreateAgent(command) => command.run(output).await,
         Verb::ListAgents(command) => command.run(output).await,
@@ -178,6 +185,9 @@ async fn dispatch(verb: Verb, output: Output) -> Result<u8, AppError> {
         Verb::Plan(command) => command.run(output),
         Verb::Run(command) => command.run(output).await,
         Verb::Worker(command) => command.run(output).await,
+        Verb::ListWorkers(command) => command.run(output).await,
+        Verb::Limits(command) => command.run(output).await,
+        Verb::SetLimit(command) => command.run(output).await,
         Verb::GetRun(command) => command.run(output).await,
         Verb::ListRuns(command) => command.run(output).await,
         Verb::Cancel(command) => command.run(output).await,
@@ -198,42 +208,41 @@ pub fn definition() -> clap::Command {
     Cli::command()
 }
 
-/// How long a request waits for the engine's answer.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-const POLL: Duration = Duration::from_millis(20);
 /// After how many polls a waiting process looks whether it has to be the engine itself.
 const TAKE_OVER_EVERY: u32 = 10;
 
-/// Carries out a command: here, when no other process is the engine; otherwise by leaving it a request.
+/// Carries out a command: here, when no other process is the only engine; otherwise by leaving it a request.
 async fn execute(app: &App, output: Output, command: Command) -> Result<Done, AppError> {
-    match app.engine(output)? {
-        Some(engine) => engine.execute(command).await,
-        None => request(app, output, &command).await,
+    let Some(engine) = app.engine(output).await? else { return request(app, output, &command).await };
+    let done = engine.execute(command).await;
+    close(&engine, output).await;
+    done
+}
+
+/// Lets go of what an engine holds. What it did is durable already: a failure here is for people to know.
+async fn close(engine: &Engine, output: Output) {
+    if let Err(error) = engine.close().await {
+        output.note(&format!("what is done is recorded; the last word to the store failed: {error}"));
     }
 }
 
 /// Leaves a request for the engine and waits for the answer.
 async fn request(app: &App, output: Output, command: &Command) -> Result<Done, AppError> {
-    let store = app.reader()?;
-    let body = serde_json::to_string(command)
-        .map_err(|error| AppError::new(Code::RequestAnswer, format!("the request cannot be written: {error}")))?;
-    let id = store.leave_request(command.tenant(), &body)?;
+    let store = app.reader().await?;
+    let tenant = command.tenant();
+    let id = store.leave_request(tenant, None, &encode(command)?).await?;
     let started = std::time::Instant::now();
     let mut turns = 0u32;
     while started.elapsed() < ANSWER_TIMEOUT {
         turns += 1;
         // The engine may have ended before it came to this request: then this process answers it.
         if turns.is_multiple_of(TAKE_OVER_EVERY)
-            && let Some(engine) = app.engine(output)?
+            && let Some(engine) = app.engine(output).await?
         {
             engine.answer_requests().await?;
         }
-        if let Some(answer) = store.take_answer(id)? {
-            let unreadable = |error: serde_json::Error| {
-                AppError::new(Code::RequestAnswer, format!("the answer to request {id} cannot be read: {error}"))
-                    .hint("the engine is another version of runproof: see with `runproof list-runs` what it did")
-            };
-            return serde_json::from_str::<Result<Done, AppError>>(&answer).map_err(unreadable)?;
+        if let Some(answer) = store.take_answer(tenant, id).await? {
+            return decode(id, &answer);
         }
         tokio::time::sleep(POLL).await;
     }

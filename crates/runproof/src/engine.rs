@@ -1,24 +1,34 @@
 //! The engine of one process: carries out commands, drives runs, and answers requests that other processes leave.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use runproof_engine::admission::{RunRequest, admit};
 use runproof_engine::decide::{Command as RunCommand, Context, Decision, Refusal, decide};
 use runproof_engine::driver::{CancelSignal, Driver, Left};
-use runproof_engine::ports::{Append, BoxFuture, Claim, Claimed, Journal};
+use runproof_engine::ports::{Append, BoxFuture, Claim, Claimed};
 use runproof_engine::projection;
-use runproof_engine::run::{CallId, Run};
+use runproof_engine::run::{CallId, Run, WaitReason};
 use runproof_proof::event::{Actor, Resolution};
 use runproof_proof::finding::printable;
-use runproof_store::sqlite::SqliteStore;
-use runproof_store::{Stamp, Store, TenantChange};
+use runproof_store::{Request, Stamp, Store, TenantChange};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use crate::error::{AppError, Code};
 use crate::runtime;
+use crate::worker::member::Member;
+use crate::worker::pace::Pace;
 
+/// How long somebody waits for the answer of another process.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Shortest pause between two looks at something that another process changes.
+pub const POLL: Duration = Duration::from_millis(20);
+/// Longest pause between two looks at whether a worker that was asked still has the run.
+const ASK_AGAIN: Duration = Duration::from_millis(200);
+/// Longest pause between two looks at a run that somebody else has.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// When a run that could not be driven on is tried again, in microseconds.
 const RETRY_AFTER: u64 = 1_000_000;
 
@@ -34,6 +44,15 @@ pub enum Command {
         change: TenantChange,
         /// Who asks.
         actor: Actor,
+    },
+    /// Sets the most runs of a tenant, or of an agent, that workers hold at once.
+    Limit {
+        /// Tenant.
+        tenant: String,
+        /// Agent; `None`: all runs of the tenant.
+        agent: Option<String>,
+        /// Most runs; `None`: any number.
+        max_running: Option<u32>,
     },
     /// Opens a run.
     Run(Box<RunRequest>),
@@ -66,7 +85,7 @@ pub enum Command {
 }
 
 /// What became of a command.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Done {
     /// The run, when there is one.
     pub run_id: Option<String>,
@@ -107,30 +126,70 @@ impl CancelSignal for Signal {
     }
 }
 
+/// Tenant and run.
+type RunKey = (String, String);
+
 /// The engine of one process.
 pub struct Engine {
     /// The store.
-    pub store: Arc<SqliteStore>,
+    pub store: Arc<dyn Store>,
     /// The loop.
     pub driver: Driver,
-    /// Name of this process in claims.
-    pub worker: String,
-    active: Mutex<BTreeMap<String, Arc<Signal>>>,
+    /// This process in claims.
+    pub member: Arc<Member>,
+    /// Told whenever something of a run became durable.
+    pub committed: Arc<Notify>,
+    active: Mutex<BTreeMap<RunKey, Arc<Signal>>>,
+    /// Cancellations that were promised by a driving that was broken off.
+    promised: Mutex<Vec<Command>>,
+}
+
+/// What came of reaching for a run that somebody acts on.
+enum Reached {
+    /// Nobody had it: now this process does.
+    Claimed(Box<Claimed>),
+    /// Whoever has it did what was asked.
+    Answered(Done),
 }
 
 impl Engine {
     /// An engine over an opened store.
-    pub fn new(store: Arc<SqliteStore>, driver: Driver, worker: String) -> Self {
-        Self { store, driver, worker, active: Mutex::new(BTreeMap::new()) }
+    pub fn new(store: Arc<dyn Store>, driver: Driver, member: Arc<Member>) -> Self {
+        Self { store, driver, member, committed: Arc::default(), active: Mutex::default(), promised: Mutex::default() }
     }
 
-    /// Runs that are being driven.
-    pub fn active(&self) -> usize {
-        self.active.lock().map_or(0, |active| active.len())
+    /// The same, with who is told of what became durable.
+    #[must_use]
+    pub fn told_by(self, committed: Arc<Notify>) -> Self {
+        Self { committed, ..self }
+    }
+
+    fn active(&self) -> MutexGuard<'_, BTreeMap<RunKey, Arc<Signal>>> {
+        // An entry is put in or taken out as a whole: a panic elsewhere leaves nothing half done.
+        self.active.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn stamp(&self, actor: Actor) -> Stamp {
         Stamp { now: runtime::now(), seed: runtime::random(), actor }
+    }
+
+    /// Cancellations that were promised and are not on record, because the driving was broken off: whoever takes them
+    /// carries them out.
+    pub fn take_promised(&self) -> Vec<Command> {
+        self.promised.lock().map(|mut promised| std::mem::take(&mut *promised)).unwrap_or_default()
+    }
+
+    /// Says the last word of a process that does nothing more: what is committed gets its place, and what is held is
+    /// given back.
+    ///
+    /// # Errors
+    /// [`AppError`]: others do it, a little later.
+    pub async fn close(&self) -> Result<(), AppError> {
+        if self.store.lease().is_some() {
+            while self.store.sequence().await? {}
+            self.member.leave().await?;
+        }
+        Ok(())
     }
 
     /// Opens a run and takes it, so that the caller can drive it.
@@ -140,38 +199,146 @@ impl Engine {
     pub async fn open(&self, request: RunRequest, take: bool) -> Result<(Run, Option<Claimed>, bool), AppError> {
         let actor = request.actor.clone();
         let admitted = admit(request)?;
-        let owner = take.then(|| self.worker.clone());
+        if take {
+            self.member.join(1).await?;
+        }
+        let owner = take.then(|| self.member.name());
         let opened = self.store.open_run(admitted, owner, self.stamp(actor)).await?;
         let claimed = opened.fence.map(|fence| Claimed { run: opened.run.clone(), fence });
         Ok((opened.run, claimed, opened.existing))
     }
 
-    /// Carries out a command.
+    /// Carries out a command; where another worker holds the run that it is about, that one is asked.
     ///
     /// # Errors
     /// [`AppError`]; nothing is written.
     pub async fn execute(&self, command: Command) -> Result<Done, AppError> {
-        match command {
-            Command::Tenant { tenant, change, actor } => {
-                self.store.change_tenant(&tenant, change, self.stamp(actor)).await?;
-                Ok(Done { run_id: None, status: None, existing: false })
+        let Some((tenant, run_id)) = command.run() else { return self.carry_out(command, None).await };
+        self.member.join(1).await?;
+        if let Some(done) = self.ask_driver(&command).await? {
+            return Ok(done);
+        }
+        self.judge(&command).await?;
+        match self.reach(&command, &tenant, &run_id).await? {
+            Reached::Claimed(claimed) => self.carry_out(command, Some(*claimed)).await,
+            Reached::Answered(done) => Ok(done),
+        }
+    }
+
+    /// Carries out a command that another process has left. `None`: it is about a run that another worker holds.
+    async fn answer(&self, command: Command) -> Result<Option<Done>, AppError> {
+        let Some((tenant, run_id)) = command.run() else { return self.carry_out(command, None).await.map(Some) };
+        if let Some(done) = self.ask_driver(&command).await? {
+            return Ok(Some(done));
+        }
+        self.judge(&command).await?;
+        if self.store.lease().is_none() {
+            return match self.reach(&command, &tenant, &run_id).await? {
+                Reached::Claimed(claimed) => self.carry_out(command, Some(*claimed)).await.map(Some),
+                Reached::Answered(done) => Ok(Some(done)),
+            };
+        }
+        match self.claim(&tenant, &run_id).await? {
+            Some(claimed) => self.carry_out(command, Some(claimed)).await.map(Some),
+            None if self.is_driving(&tenant, &run_id) => Err(busy(&run_id)),
+            None => {
+                refuse_over(&command, &self.load(&tenant, &run_id).await?)?;
+                Ok(None)
             }
-            Command::Run(request) => {
+        }
+    }
+
+    /// Does what a command says, once the run that it is about is claimed.
+    async fn carry_out(&self, command: Command, claimed: Option<Claimed>) -> Result<Done, AppError> {
+        match (command, claimed) {
+            (Command::Tenant { tenant, change, actor }, _) => {
+                self.store.change_tenant(&tenant, change, self.stamp(actor)).await?;
+                Ok(Done::default())
+            }
+            (Command::Limit { tenant, agent, max_running }, _) => {
+                self.store.set_limit(&tenant, agent.as_deref(), max_running).await?;
+                Ok(Done::default())
+            }
+            (Command::Run(request), _) => {
                 let (run, _, existing) = self.open(*request, false).await?;
                 Ok(done(&run, existing))
             }
-            Command::Cancel { tenant, run_id, actor, reason } => self.cancel(&tenant, &run_id, actor, reason).await,
-            Command::Resolve { tenant, run_id, step_id, resolution, actor, reason } => {
-                let run = self.load(&tenant, &run_id).await?;
-                // Judged before the run is claimed: a refusal leaves no trace.
-                let call = CallId::parse(&step_id).filter(|call| run.held(call).is_some());
-                let Some(call) = call else {
-                    return Err(not_waiting(Refusal::NothingToResolve { run: run_id, call: step_id }.to_string()));
-                };
-                let command = RunCommand::Resolve { call, resolution, actor, reason };
-                self.apply(&tenant, &run_id, command).await
+            (Command::Cancel { actor, reason, .. }, Some(claimed)) => {
+                let signal = Signal::default();
+                signal.ask(actor, reason);
+                let (run, _) = self.drive_until(claimed, &signal).await?;
+                Ok(done(&run, false))
             }
+            (Command::Resolve { step_id, resolution, actor, reason, .. }, Some(claimed)) => {
+                let call = call(&claimed.run, &step_id);
+                let command = call.map(|call| RunCommand::Resolve { call, resolution, actor, reason });
+                self.apply(claimed, command).await
+            }
+            (Command::Cancel { run_id, .. } | Command::Resolve { run_id, .. }, None) => Err(busy(&run_id)),
         }
+    }
+
+    /// Tells whoever drives the run in this process that it is to be cancelled. `None`: nobody here does.
+    async fn ask_driver(&self, command: &Command) -> Result<Option<Done>, AppError> {
+        let Command::Cancel { tenant, run_id, actor, reason } = command else { return Ok(None) };
+        if !self.is_driving(tenant, run_id) {
+            return Ok(None);
+        }
+        let run = self.load(tenant, run_id).await?;
+        // Under the lock: whoever drives the run looks for the signal before it takes the entry out.
+        let active = self.active();
+        let Some(signal) = active.get(&(tenant.clone(), run_id.clone())) else { return Ok(None) };
+        signal.ask(actor.clone(), reason.clone());
+        Ok(Some(Done { status: Some("cancelling".to_owned()), ..done(&run, false) }))
+    }
+
+    /// Judges a command before a run is claimed for it: a refusal leaves no trace.
+    async fn judge(&self, command: &Command) -> Result<(), AppError> {
+        let Command::Resolve { tenant, run_id, step_id, .. } = command else { return Ok(()) };
+        call(&self.load(tenant, run_id).await?, step_id).map(drop)
+    }
+
+    fn is_driving(&self, tenant: &str, run_id: &str) -> bool {
+        self.active().contains_key(&(tenant.to_owned(), run_id.to_owned()))
+    }
+
+    /// Claims a run that somebody acts on, or has the worker that holds it do what was asked.
+    async fn reach(&self, command: &Command, tenant: &str, run_id: &str) -> Result<Reached, AppError> {
+        let started = Instant::now();
+        let mut asked = None;
+        let mut pace = Pace::new(POLL, ASK_AGAIN);
+        while started.elapsed() < ANSWER_TIMEOUT {
+            if let Some(claimed) = self.claim(tenant, run_id).await? {
+                let Some(id) = asked else { return Ok(Reached::Claimed(Box::new(claimed))) };
+                if self.store.withdraw_request(tenant, id).await? {
+                    return Ok(Reached::Claimed(Box::new(claimed)));
+                }
+                // Whoever had it has answered, and then gave it back.
+                self.store.give_back(tenant, run_id, &claimed.fence, runtime::now()).await?;
+            } else if let Some(done) = self.ask_driver(command).await? {
+                return Ok(Reached::Answered(done)); // it was claimed here a moment ago
+            } else if asked.is_none() {
+                refuse_over(command, &self.load(tenant, run_id).await?)?;
+                if self.store.lease().is_some() {
+                    asked = Some(self.store.leave_request(tenant, Some(run_id), &encode(command)?).await?);
+                } else if matches!(command, Command::Resolve { .. }) {
+                    return Err(busy(run_id));
+                }
+            }
+            if let Some(id) = asked
+                && let Some(answer) = self.store.take_answer(tenant, id).await?
+            {
+                return decode(id, &answer).map(Reached::Answered);
+            }
+            pace.wait().await;
+        }
+        let withdrawn = match asked {
+            Some(id) => self.store.withdraw_request(tenant, id).await?,
+            None => true,
+        };
+        let rest = if withdrawn { "nothing was written" } else { "its answer came too late to be read" };
+        Err(AppError::new(Code::RequestUnanswered, format!("the worker that holds run `{run_id}` does not answer; {rest}"))
+            .hint("runproof list-workers shows who is alive; try again in a moment"))
     }
 
     async fn load(&self, tenant: &str, run_id: &str) -> Result<Run, AppError> {
@@ -179,79 +346,80 @@ impl Engine {
         run.ok_or_else(|| no_run(tenant, run_id))
     }
 
-    async fn cancel(&self, tenant: &str, run_id: &str, actor: Actor, reason: Option<String>) -> Result<Done, AppError> {
-        let signal = self.active.lock().ok().and_then(|active| active.get(run_id).cloned());
-        if let Some(signal) = signal {
-            let run = self.load(tenant, run_id).await?;
-            signal.ask(actor, reason);
-            return Ok(Done { status: Some("cancelling".to_owned()), ..done(&run, false) });
-        }
-        let Some(claimed) = self.claim(tenant, run_id).await? else {
-            let run = self.load(tenant, run_id).await?;
-            return Err(AppError::new(Code::RunOver, format!("run `{run_id}` is {}", run.status().word()))
-                .hint("a run that is over cannot be cancelled; `runproof get-run` shows how it ended"));
-        };
-        let signal = Signal::default();
-        signal.ask(actor, reason);
-        let (run, _) = self.drive_until(claimed, &signal).await?;
-        Ok(done(&run, false))
-    }
-
     async fn claim(&self, tenant: &str, run_id: &str) -> Result<Option<Claimed>, AppError> {
-        Ok(self.store.claim_run(&self.worker, tenant, run_id).await?)
+        Ok(self.store.claim_run(&self.member.name(), tenant, run_id).await?)
     }
 
     /// Puts a command on the record of a run that nobody drives, and gives the run back.
-    async fn apply(&self, tenant: &str, run_id: &str, command: RunCommand) -> Result<Done, AppError> {
-        let Some(Claimed { run, fence }) = self.claim(tenant, run_id).await? else {
-            return Err(not_waiting(format!("run `{run_id}` is being worked on: other steps of it are under way")));
-        };
+    async fn apply(&self, claimed: Claimed, command: Result<RunCommand, AppError>) -> Result<Done, AppError> {
+        let Claimed { run, fence } = claimed;
         let context = Context { now: runtime::now(), seed: runtime::random(), facts: &self.driver.skills };
-        let decided = decide(&run, command, &context);
-        let (lines, after, claim) = match &decided {
-            Ok(Decision { lines, run, .. }) => (lines.clone(), run, Claim::Release(context.now)),
-            Err(_) => (Vec::new(), &run, Claim::Release(context.now)), // nothing to write: only the claim is given back
+        let refused = |error: Refusal| not_waiting(error.to_string());
+        let decided = command.and_then(|command| decide(&run, command, &context).map_err(refused));
+        let (lines, after) = match &decided {
+            Ok(Decision { lines, run, .. }) => (lines.clone(), run),
+            Err(_) => (Vec::new(), &run), // nothing to write: only the claim is given back
         };
         let append = Append {
-            tenant: tenant.to_owned(),
-            run_id: run_id.to_owned(),
+            tenant: run.tenant.clone(),
+            run_id: run.id.clone(),
             fence,
             expected_seq: run.next_seq,
             expected_head: run.head,
             rows: projection::changes(&run, after),
             lines: lines.into(),
             writes: Vec::new(),
-            claim,
+            claim: Claim::Release(context.now),
         };
         self.store.append(append).await?;
-        match &decided {
-            Ok(decision) => Ok(done(&decision.run, false)),
-            Err(error) => Err(not_waiting(error.to_string())),
-        }
+        decided.map(|decision| done(&decision.run, false))
     }
 
-    /// Drives a claimed run until it is over or waits for somebody; waits for the times of retries.
+    /// Sees a run through until it is over or waits for somebody: drives it when it is due and nobody has it, and waits
+    /// while somebody else does.
     ///
     /// # Errors
     /// [`AppError`] when the store or the engine refuses; whoever claims the run next goes on.
-    pub async fn drive(&self, claimed: Claimed) -> Result<(Run, Left), AppError> {
-        let (tenant, run_id) = (claimed.run.tenant.clone(), claimed.run.id.clone());
-        let mut claimed = Some(claimed);
+    pub async fn see_through(
+        &self,
+        tenant: &str,
+        run_id: &str,
+        mut claimed: Option<Claimed>,
+    ) -> Result<(Run, Left), AppError> {
+        let shared = self.store.lease().is_some();
+        let mut pace = Pace::new(POLL, LOOK_AGAIN);
         loop {
-            let Some(current) = claimed.take() else {
-                let run = self.load(&tenant, &run_id).await?;
-                return Err(AppError::new(
-                    Code::RunTaken,
-                    format!("run `{run_id}` is {} and somebody else has it", run.status().word()),
-                )
-                .hint(format!("runproof get-run {run_id}")));
-            };
-            match self.drive_once(current).await? {
-                (_, Left::Until(at)) => {
-                    tokio::time::sleep(std::time::Duration::from_micros(at.saturating_sub(runtime::now()))).await;
-                    claimed = self.claim(&tenant, &run_id).await?;
+            if let Some(current) = claimed.take() {
+                match self.drive_once(current).await {
+                    Ok((_, Left::Until(_))) => pace.reset(),
+                    // Somebody took the run from this process: that one drives it now.
+                    Err(error) if shared && error.code == Code::StoreConflict => {}
+                    ended => return ended,
                 }
-                left => return Ok(left),
+            }
+            if shared {
+                self.store.reap().await?;
+            }
+            let run = self.load(tenant, run_id).await?;
+            match (&run.seal, run.wait_since().map(|(reason, _)| reason.clone())) {
+                (Some((seal, _)), _) => {
+                    let status = seal.status;
+                    return Ok((run, Left::Ended(status)));
+                }
+                (None, Some(WaitReason::RetryAt(at))) if at > runtime::now() => {
+                    let until = Duration::from_micros(at.saturating_sub(runtime::now()));
+                    tokio::time::sleep(until.min(LOOK_AGAIN)).await;
+                    continue;
+                }
+                (None, Some(reason @ (WaitReason::Resolution(_) | WaitReason::Paused))) => {
+                    return Ok((run, Left::Waiting(reason)));
+                }
+                (None, Some(WaitReason::RetryAt(_)) | None) => {}
+            }
+            self.member.join(1).await?;
+            claimed = self.claim(tenant, run_id).await?;
+            if claimed.is_none() {
+                pace.wait().await;
             }
         }
     }
@@ -259,35 +427,89 @@ impl Engine {
     /// Drives a claimed run until it is over, waits, or is given back.
     ///
     /// # Errors
-    /// As [`Engine::drive`].
+    /// [`AppError`] when the store or the engine refuses; whoever claims the run next goes on.
     pub async fn drive_once(&self, claimed: Claimed) -> Result<(Run, Left), AppError> {
         let signal = Arc::new(Signal::default());
-        let run_id = claimed.run.id.clone();
-        if let Ok(mut active) = self.active.lock() {
-            active.insert(run_id.clone(), Arc::clone(&signal));
-        }
-        let tenant = claimed.run.tenant.clone();
+        let key = (claimed.run.tenant.clone(), claimed.run.id.clone());
+        self.active().insert(key.clone(), Arc::clone(&signal));
+        let mut driven = Driven { engine: self, key: key.clone(), signal: Arc::clone(&signal), kept: false };
         let left = self.drive_until(claimed, &signal).await;
-        if let Ok(mut active) = self.active.lock() {
-            active.remove(&run_id);
+        let asked = {
+            let mut active = self.active();
+            if signal.requested().is_none() {
+                active.remove(&key); // nobody finds the signal any more: who asks now claims the run
+            }
+            signal.requested()
+        };
+        let left = match (left, asked) {
+            (left, None) => left,
+            (Ok((run, left)), Some(_)) if run.cancel.is_some() || matches!(left, Left::Ended(_)) => Ok((run, left)),
+            // Promised, and not on record: asked for while the run was given back, or the store failed.
+            (Ok(_) | Err(_), Some((actor, reason))) => self.keep_promise(&key, &signal, actor, reason).await,
+        };
+        driven.kept = true;
+        left
+    }
+
+    /// Sees to it that a cancellation which was promised is on record, however long the store cannot be reached.
+    async fn keep_promise(
+        &self,
+        (tenant, run_id): &RunKey,
+        signal: &Signal,
+        actor: Actor,
+        reason: Option<String>,
+    ) -> Result<(Run, Left), AppError> {
+        let mut pace = Pace::new(POLL, LOOK_AGAIN);
+        let mut asked = false;
+        loop {
+            let claimed = match self.claim(tenant, run_id).await {
+                Ok(Some(claimed)) => Some(claimed),
+                Ok(None) => None,
+                Err(error) if !passes(&error) => return Err(error),
+                Err(_) => {
+                    pace.wait().await;
+                    continue;
+                }
+            };
+            if let Some(claimed) = claimed {
+                match self.drive_until(claimed, signal).await {
+                    Err(error) if passes(&error) => {}
+                    ended => return ended,
+                }
+            } else if let Ok(run) = self.load(tenant, run_id).await {
+                if let Some((seal, _)) = &run.seal {
+                    let status = seal.status;
+                    return Ok((run, Left::Ended(status)));
+                }
+                if run.cancel.is_some() {
+                    return Ok((run, Left::Until(runtime::now())));
+                }
+                if !asked && self.store.lease().is_some() {
+                    // Another worker has it now. Nobody waits for the answer: the promise is kept once it is asked.
+                    let (tenant, run_id) = (tenant.clone(), run_id.clone());
+                    let (actor, reason) = (actor.clone(), reason.clone());
+                    let body = encode(&Command::Cancel { tenant: tenant.clone(), run_id: run_id.clone(), actor, reason })?;
+                    asked = self.store.leave_request(&tenant, Some(&run_id), &body).await.is_ok();
+                }
+            }
+            pace.wait().await;
         }
-        let (run, left) = left?;
-        let missed = signal.requested().is_some() && run.cancel.is_none() && !matches!(left, Left::Ended(_));
-        if missed && let Some(claimed) = self.claim(&tenant, &run_id).await? {
-            // Asked for while the run was being given back, and promised: from now on, nobody else knows of it.
-            return self.drive_until(claimed, &signal).await;
-        }
-        Ok((run, left))
     }
 
     async fn drive_until(&self, claimed: Claimed, signal: &Signal) -> Result<(Run, Left), AppError> {
         let (tenant, run_id, fence) = (claimed.run.tenant.clone(), claimed.run.id.clone(), claimed.fence.clone());
-        let left = self.driver.drive(claimed, signal).await;
-        if left.is_err() {
-            // What is stored is whole; the claim is given back so that the run goes on once the cause is gone.
-            self.store.give_back(&tenant, &run_id, &fence, runtime::now() + RETRY_AFTER).await.ok();
+        match self.driver.drive(claimed, signal).await {
+            Ok(left) => Ok(left),
+            Err(error) => {
+                // What is stored is whole; the claim is given back so that the run goes on once the cause is gone.
+                let given = self.store.give_back(&tenant, &run_id, &fence, runtime::now() + RETRY_AFTER).await;
+                let mut error = AppError::from(error);
+                if let Err(kept) = given {
+                    error.message.push_str(&format!("; and run `{run_id}` could not be given back: {kept}"));
+                }
+                Err(error)
+            }
         }
-        Ok(left?)
     }
 
     /// Answers the requests that other processes have left. Answers how many there were.
@@ -295,10 +517,15 @@ impl Engine {
     /// # Errors
     /// [`AppError`] when the store cannot be read or written.
     pub async fn answer_requests(&self) -> Result<usize, AppError> {
-        let requests = self.store.open_requests()?;
-        for (id, tenant, body) in &requests {
+        let mut answered = 0;
+        for request in self.store.open_requests(&self.member.name()).await? {
+            let Request { id, tenant, body } = &request;
             let answer = match serde_json::from_str::<Command>(body) {
-                Ok(command) if command.tenant() == tenant => self.execute(command).await,
+                Ok(command) if command.tenant() == tenant => match self.answer(command).await {
+                    Ok(None) => continue, // whoever holds the run by now will see it
+                    Ok(Some(done)) => Ok(done),
+                    Err(error) => Err(error),
+                },
                 Ok(other) => Err(AppError::new(
                     Code::RequestTenant,
                     format!(
@@ -317,20 +544,101 @@ impl Engine {
             let text = serde_json::to_string(&answer).map_err(|error| {
                 AppError::new(Code::RequestAnswer, format!("the answer to request {id} cannot be written: {error}"))
             })?;
-            self.store.answer_request(*id, text).await?;
+            self.store.answer_request(&request, &text).await?;
+            answered += 1;
         }
-        Ok(requests.len())
+        Ok(answered)
     }
+}
+
+/// A run that is driven here; whatever ends the driving, it is no longer.
+struct Driven<'a> {
+    engine: &'a Engine,
+    key: RunKey,
+    signal: Arc<Signal>,
+    /// What was promised is on record, or cannot be.
+    kept: bool,
+}
+
+impl Drop for Driven<'_> {
+    /// Where the driving was broken off, a promise outlives it.
+    fn drop(&mut self) {
+        self.engine.active().retain(|_, signal| !Arc::ptr_eq(signal, &self.signal));
+        let asked = self.signal.requested().filter(|_| !self.kept);
+        if let (Some((actor, reason)), Ok(mut promised)) = (asked, self.engine.promised.lock()) {
+            let (tenant, run_id) = self.key.clone();
+            promised.push(Command::Cancel { tenant, run_id, actor, reason });
+        }
+    }
+}
+
+/// Whether the same may work a little later.
+fn passes(error: &AppError) -> bool {
+    matches!(error.code, Code::StoreUnavailable | Code::StoreOutcomeUnknown | Code::StoreConflict | Code::StoreStale)
 }
 
 impl Command {
     /// Tenant that the command is about.
     pub fn tenant(&self) -> &str {
         match self {
-            Self::Tenant { tenant, .. } | Self::Cancel { tenant, .. } | Self::Resolve { tenant, .. } => tenant,
+            Self::Tenant { tenant, .. }
+            | Self::Limit { tenant, .. }
+            | Self::Cancel { tenant, .. }
+            | Self::Resolve { tenant, .. } => tenant,
             Self::Run(request) => &request.tenant,
         }
     }
+
+    /// The run that has to be claimed for it.
+    fn run(&self) -> Option<RunKey> {
+        match self {
+            Self::Cancel { tenant, run_id, .. } | Self::Resolve { tenant, run_id, .. } => {
+                Some((tenant.clone(), run_id.clone()))
+            }
+            Self::Tenant { .. } | Self::Limit { .. } | Self::Run(_) => None,
+        }
+    }
+}
+
+/// The call of a run that waits for somebody's word.
+fn call(run: &Run, step_id: &str) -> Result<CallId, AppError> {
+    let call = CallId::parse(step_id).filter(|call| run.held(call).is_some());
+    let nothing = || Refusal::NothingToResolve { run: run.id.clone(), call: step_id.to_owned() };
+    call.ok_or_else(|| not_waiting(nothing().to_string()))
+}
+
+/// A run that is over is not cancelled.
+fn refuse_over(command: &Command, run: &Run) -> Result<(), AppError> {
+    if run.seal.is_none() || !matches!(command, Command::Cancel { .. }) {
+        return Ok(());
+    }
+    Err(AppError::new(Code::RunOver, format!("run `{}` is {}", run.id, run.status().word()))
+        .hint("a run that is over cannot be cancelled; `runproof get-run` shows how it ended"))
+}
+
+/// A command as it is left for another process.
+///
+/// # Errors
+/// [`AppError`] when it cannot be written as JSON.
+pub fn encode(command: &Command) -> Result<String, AppError> {
+    serde_json::to_string(command)
+        .map_err(|error| AppError::new(Code::RequestAnswer, format!("the request cannot be written: {error}")))
+}
+
+/// What another process answered.
+///
+/// # Errors
+/// [`AppError`]: the answer, or that it cannot be read.
+pub fn decode(id: i64, answer: &str) -> Result<Done, AppError> {
+    let unreadable = |error: serde_json::Error| {
+        AppError::new(Code::RequestAnswer, format!("the answer to request {id} cannot be read: {error}"))
+            .hint("the engine is another version of runproof: see with `runproof list-runs` what it did")
+    };
+    serde_json::from_str::<Result<Done, AppError>>(answer).map_err(unreadable)?
+}
+
+fn busy(run_id: &str) -> AppError {
+    not_waiting(format!("run `{run_id}` is being worked on: other steps of it are under way"))
 }
 
 fn not_waiting(message: String) -> AppError {

@@ -1,7 +1,7 @@
 //! The edge of runproof: command line, worker, configuration and wiring.
 //!
 //! Holds no policy, no SQL and no format. Reading order: [`app`] (what is wired to what), [`engine`] (commands and runs
-//! of one process), [`prove`] (rows against evidence), [`ledger`] (all of it), then one file for each command in
+//! of one process), [`worker`] (many runs), [`prove`] (rows against evidence), [`ledger`] (all of it), then one file for each command in
 //! [`cli`].
 
 pub mod app;
@@ -14,3 +14,4 @@ pub mod ledger;
 pub mod output;
 pub mod prove;
 pub mod runtime;
+pub mod worker;

@@ -36,9 +36,10 @@ pub struct Proof {
 /// One event with its place in the ledger, as the database has it.
 struct Placed {
     entry: Entry,
-    leaf_index: u64,
-    /// Key of the row that holds it.
-    first_leaf: u64,
+    /// None yet, where places are given out after the commit.
+    leaf_index: Option<u64>,
+    /// What names the row that holds it.
+    key: String,
 }
 
 /// Proves a run. `None` when the tenant has no such run. `since` asks for a consistency proof from that tree size.
@@ -60,6 +61,7 @@ pub async fn prove(
         return Ok(without_events(&evidence, &ours.placed, tenant, run_id, trust));
     }
     findings.extend(columns::missing_end(&evidence, &placed, tenant, run_id));
+    findings.extend(columns::places(run_id, &evidence.transitions, evidence.settled_id));
     let checkpoint = checkpoint(&evidence);
     let signed = checkpoint.as_ref().map(|(_, checkpoint)| checkpoint);
     findings.extend(columns::leaves(store, run_id, &placed, signed).await?);
@@ -104,6 +106,7 @@ fn tenant_events(evidence: &Evidence, tenant: &str, run_id: &str) -> (Events, Ev
         let mut findings = Vec::new();
         let seq = own_seq(row).unwrap_or(row.first_seq);
         let placed = read(run_id, std::slice::from_ref(row), (tenant, &stream), seq, &mut findings);
+        findings.extend(columns::places(run_id, std::slice::from_ref(row), evidence.settled_id));
         let side =
             if placed.iter().any(|placed| concerns(&placed.entry.event, run_id)) { &mut ours } else { &mut others };
         side.placed.extend(placed);
@@ -175,7 +178,7 @@ fn read(
 ) -> Vec<Placed> {
     let mut placed = Vec::new();
     for row in transitions {
-        let place = |column: &str| format!("transitions.{column}[first_leaf={}]", row.first_leaf);
+        let place = |column: &str| format!("transitions.{column}[{}]", row.key());
         let differs = |column: &str, expected: &dyn ToString, got: &dyn ToString| {
             Finding::new(Code::RowChanged, run_id, place(column)).differs(expected.to_string(), got.to_string())
         };
@@ -208,8 +211,8 @@ fn read(
                     }
                     placed.push(Placed {
                         entry,
-                        leaf_index: row.first_leaf.saturating_add(index as u64),
-                        first_leaf: row.first_leaf,
+                        leaf_index: row.first_leaf.map(|first| first.saturating_add(index as u64)),
+                        key: row.key(),
                     });
                 }
                 Err((column, problem)) => {
@@ -269,7 +272,7 @@ async fn build(
     checkpoint: Option<&(String, Checkpoint)>,
     since: Option<u64>,
 ) -> Result<Bundle, StoreError> {
-    let last = placed.last().map(|placed| placed.leaf_index);
+    let last = placed.last().and_then(|placed| placed.leaf_index);
     let covered = |index: u64| checkpoint.filter(|(_, checkpoint)| index < checkpoint.size);
     let mut anchor = None;
     if let Some(index) = last
@@ -281,9 +284,11 @@ async fn build(
     }
     let mut records = Vec::new();
     for item in ours.iter().filter(|placed| matches!(placed.entry.event.body, Body::TenantValueErased(_))) {
-        if let (Some((_, checkpoint)), true) = (covered(item.leaf_index), anchor.is_some()) {
-            let hashes = inclusion(store, item.leaf_index, checkpoint.size).await?;
-            records.push(Record { event: item.entry.event.clone(), index: item.leaf_index, hashes });
+        if let Some(index) = item.leaf_index
+            && let (Some((_, checkpoint)), true) = (covered(index), anchor.is_some())
+        {
+            let hashes = inclusion(store, index, checkpoint.size).await?;
+            records.push(Record { event: item.entry.event.clone(), index, hashes });
         }
     }
     let consistency = match (since, &anchor) {

@@ -4,10 +4,11 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use runproof::engine::{Command, Engine};
 use runproof::runtime::{EnvSecrets, SystemClock, SystemEntropy};
+use runproof::worker::member::Member;
 use runproof_engine::admission::{RunRequest, system_actor};
 use runproof_engine::draft::Line;
 use runproof_engine::driver::{Driver, Left};
-use runproof_engine::ports::{Always, Observer};
+use runproof_engine::ports::Observer;
 use runproof_engine::run::Run;
 use runproof_proof::event::EndStatus;
 use runproof_skills::registry::{Options, Ports, builtin};
@@ -38,6 +39,7 @@ impl Observer for Cancels {
 fn a_cancellation_that_was_promised_while_the_run_was_given_back_happens() {
     let home = Home::initialised();
     let store = Arc::new(SqliteStore::open_engine(&home.database(), home.home().notary().unwrap()).unwrap());
+    let member = Member::new(Arc::clone(&store) as _);
     let options = Options { test_skills: true, ..Options::default() };
     let ports = Ports { key_values: Arc::clone(&store) as _, clock: Arc::new(SystemClock) };
     let observer = Arc::new(Cancels::default());
@@ -47,10 +49,10 @@ fn a_cancellation_that_was_promised_while_the_run_was_given_back_happens() {
         clock: Arc::new(SystemClock),
         entropy: Arc::new(SystemEntropy),
         secrets: Arc::new(EnvSecrets),
-        lease: Arc::new(Always),
+        lease: Arc::clone(&member) as _,
         observer: Arc::clone(&observer) as _,
     };
-    let engine = Arc::new(Engine::new(store, driver, "w_1".to_owned()));
+    let engine = Arc::new(Engine::new(store, driver, member));
     observer.0.set(Arc::downgrade(&engine)).unwrap();
     let step = json!({"id": "a", "skill": "__fail_trigger__", "with": {"error_code": "SKILL_ERROR"},
         "retry": {"initial_delay_ms": 60_000, "max_delay_ms": 60_000}});

@@ -38,17 +38,17 @@ pub(crate) async fn measure(parent: &Path, leaves: u64, events: u64, table: &mut
     let (small, _) = world.engine.drive_once(claimed.ok_or("a new run is claimed")?).await?;
     let long = long_run(&world, events).await?;
 
-    let (begun, before) = (Instant::now(), world.store.tree_size()?);
-    while world.store.tree_size()? < leaves {
-        let missing = leaves - world.store.tree_size()?;
+    let (begun, before) = (Instant::now(), world.store.tree_size().await?);
+    while world.store.tree_size().await? < leaves {
+        let missing = leaves - world.store.tree_size().await?;
         fill(&world, missing.min(RUN - 10)).await?;
     }
-    let grown = world.store.tree_size()? - before;
+    let grown = world.store.tree_size().await? - before;
     if grown > 0 {
         let speed = grown as f64 / begun.elapsed().as_secs_f64();
         table.one("events appended to the ledger, 1,000 in a transaction", "/s", speed, "");
     }
-    let size = world.store.tree_size()?;
+    let size = world.store.tree_size().await?;
     table.one("leaves in the ledger", "", size as f64, "");
     table.one("inclusion proof", "us", proofs(&world, size).await?, "");
 

@@ -87,7 +87,7 @@ impl Observer for Pulse {
 pub(crate) async fn load(parent: &Path, concurrency: usize, time: Duration) -> Outcome<(Load, TempDir)> {
     let pulse = Arc::new(Pulse::default());
     let world = World::new(parent, Arc::clone(&pulse) as Arc<dyn Observer>).await?;
-    let size = world.app.database.metadata()?.len();
+    let size = world.path.metadata()?.len();
     let (cpu, written, before) = (system::cpu(), system::written(), world.store.commits());
     let started = Instant::now();
     let mut tasks: JoinSet<Outcome<Vec<Duration>>> = JoinSet::new();
@@ -122,7 +122,7 @@ pub(crate) async fn load(parent: &Path, concurrency: usize, time: Duration) -> O
     load.commits = after.transactions - before.transactions;
     load.resident = (early, system::resident());
     load.step_times = std::mem::take(&mut *pulse.times.lock().map_err(|_| "an observer panicked")?);
-    let database = world.app.database.clone();
+    let database = world.path.clone();
     let folder = world.close();
     load.kept = database.metadata()?.len() - size;
     Ok((load, folder))

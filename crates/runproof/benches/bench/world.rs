@@ -1,17 +1,18 @@
 //! A home of its own with the real store, the real key and the real driver, and one skill that answers at once.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use runproof::app::App;
+use runproof::app::{App, Database};
 use runproof::engine::{Command, Engine};
 use runproof::home::Home;
 use runproof::runtime::{self, EnvSecrets, SystemClock, SystemEntropy};
+use runproof::worker::member::Member;
 use runproof_engine::admission::RunRequest;
 use runproof_engine::driver::Driver;
-use runproof_engine::ports::{Always, Journal, Observer};
+use runproof_engine::ports::{Journal, Lease, Observer};
 use runproof_engine::projection::rfc3339;
 use runproof_engine::skill::{
     Attempt, AttemptResult, CostModel, Dispatch, EffectClass, Idempotency, Limits, Manifest, ParamFinding, Skill,
@@ -19,7 +20,7 @@ use runproof_engine::skill::{
 };
 use runproof_proof::event::{Actor, ActorType};
 use runproof_skills::egress::Egress;
-use runproof_store::TenantChange;
+use runproof_store::{Store, TenantChange};
 use runproof_store::sqlite::{self, SqliteStore};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -39,6 +40,8 @@ pub(crate) struct World {
     pub(crate) store: Arc<SqliteStore>,
     /// Where everything is.
     pub(crate) app: App,
+    /// The database file.
+    pub(crate) path: PathBuf,
     folder: TempDir,
 }
 
@@ -47,30 +50,32 @@ impl World {
     pub(crate) async fn new(parent: &Path, observer: Arc<dyn Observer>) -> Outcome<Self> {
         let folder = tempfile::tempdir_in(parent)?;
         let home = Home::at(folder.path().to_owned());
-        let database = folder.path().join("runproof.db");
-        let app = App { home, database, default_database: true, egress: Egress::parse("")?, test_skills: false };
+        let path = folder.path().join("runproof.db");
+        let database = Database::Sqlite(path.clone());
+        let app = App { home, database, egress: Egress::parse("")?, test_skills: false };
         app.home.create("example.org/bench")?;
-        sqlite::create(&app.database, &rfc3339(runtime::now()))?;
-        SqliteStore::create_ledger(&app.database, app.home.notary()?, runtime::random())?;
-        let store = Arc::new(SqliteStore::open_engine(&app.database, app.home.notary()?)?);
+        sqlite::create(&path, &rfc3339(runtime::now()))?;
+        SqliteStore::create_ledger(&path, app.home.notary()?, runtime::random())?;
+        let store = Arc::new(SqliteStore::open_engine(&path, app.home.notary()?)?);
         let mut skills = Skills::default();
         skills.register(Arc::new(Echo(manifest())))?;
+        let member = Member::new(Arc::clone(&store) as Arc<dyn Store>);
         let driver = Driver {
             journal: Arc::clone(&store) as Arc<dyn Journal>,
             skills,
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
             secrets: Arc::new(EnvSecrets),
-            lease: Arc::new(Always),
+            lease: Arc::clone(&member) as Arc<dyn Lease>,
             observer,
         };
-        let engine = Arc::new(Engine::new(Arc::clone(&store), driver, format!("worker-{}", runtime::new_id())));
+        let engine = Arc::new(Engine::new(Arc::clone(&store) as Arc<dyn Store>, driver, member));
         for change in
             [TenantChange::Create, TenantChange::CreateAgent { id: TENANT.to_owned(), name: TENANT.to_owned() }]
         {
             engine.execute(Command::Tenant { tenant: TENANT.to_owned(), change, actor: actor() }).await?;
         }
-        Ok(Self { engine, store, app, folder })
+        Ok(Self { engine, store, app, path, folder })
     }
 
     /// Stops the engine, which closes the write-ahead log into the database, and gives back the folder.

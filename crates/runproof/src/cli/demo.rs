@@ -7,7 +7,7 @@ mod target;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use runproof_engine::admission::RunRequest;
+use runproof_engine::admission::{RunRequest, USUAL_PRIORITY};
 use runproof_engine::run::Run;
 use runproof_proof::finding::Verdict;
 use runproof_proof::trust::Trust;
@@ -20,7 +20,7 @@ use super::init::initialise;
 use super::proof::{export, proved};
 use super::run::steps_table;
 use super::verify::check;
-use crate::app::{App, local_actor};
+use crate::app::{App, Database, local_actor};
 use crate::engine::Command;
 use crate::error::{AppError, Code};
 use crate::home::Home;
@@ -30,6 +30,8 @@ use crate::runtime;
 
 const TENANT: &str = "demo";
 const AGENT: &str = "shopkeeper";
+/// Name of the database file below the home.
+const DATABASE: &str = "runproof.db";
 /// The step whose cost is forged.
 const FORGED: &str = "stock";
 
@@ -73,7 +75,7 @@ impl Demo {
             self.folder.unwrap_or_else(|| std::env::temp_dir().join(format!("runproof-demo-{}", runtime::new_id())));
         let server = target::Target::start().await?;
         let app = app(&folder, server.address())?;
-        initialise(&app, None)?;
+        initialise(&app, None).await?;
 
         page.head(1, "A plan of five steps runs");
         page.say("A shop reads its prices, asks a stock service that fails at first, reserves an item, tells a");
@@ -84,8 +86,8 @@ impl Demo {
         page.say(&format!("\nrun {} {status}: one retry, one failure that the plan handles", run.id));
 
         page.head(2, "The proof leaves the machine as one file");
-        let store = app.reader()?;
-        let proof = proved(&store, TENANT, &run.id, &app, None).await?;
+        let store = app.reader().await?;
+        let proof = proved(store.as_ref(), TENANT, &run.id, &app, None).await?;
         let bundle = folder.join("demo.runproof");
         let bytes = export(&proof, &bundle, None)?;
         let key = app.home.signer()?.verifier();
@@ -104,7 +106,7 @@ impl Demo {
 
         page.head(4, "Somebody changes one digit in a copy of the database");
         let copy = folder.join("forged.db");
-        let (before, after) = forge_cost(&app.database, &copy, &run.id, FORGED)?;
+        let (before, after) = forge_cost(&app.home.folder().join(DATABASE), &copy, &run.id, FORGED)?;
         page.say(&format!(
             "UPDATE aos_trace_steps SET cost_microcents = {after} WHERE step_id = '{FORGED}'  -- was {before}"
         ));
@@ -150,12 +152,12 @@ fn app(folder: &Path, address: std::net::SocketAddr) -> Result<App, AppError> {
     }
     let egress = Egress::parse(&address.to_string())
         .map_err(|error| AppError::new(Code::DemoFailed, format!("the demo may not call itself: {error}")))?;
-    let database = home.folder().join("runproof.db");
-    Ok(App { home, database, default_database: true, egress, test_skills: false })
+    let database = Database::Sqlite(home.folder().join(DATABASE));
+    Ok(App { home, database, egress, test_skills: false })
 }
 
 async fn run_plan(app: &App, output: Output, address: std::net::SocketAddr) -> Result<Run, AppError> {
-    let engine = app.engine(output)?.ok_or_else(|| {
+    let engine = app.engine(output).await?.ok_or_else(|| {
         AppError::new(Code::StoreBusy, format!("another demo runs in `{}`", app.home.folder().display()))
             .hint("choose another --folder")
     })?;
@@ -175,12 +177,12 @@ async fn run_plan(app: &App, output: Output, address: std::net::SocketAddr) -> R
         actor: local_actor(),
         synthetic_scenario_id: Some("demo".to_owned()),
         idempotency_key: None,
-        priority: 5,
+        priority: USUAL_PRIORITY,
     };
     let (_, claimed, _) = engine.open(request, true).await?;
     let claimed =
         claimed.ok_or_else(|| AppError::new(Code::DemoFailed, "the demo's run was claimed by somebody else"))?;
-    Ok(engine.drive(claimed).await?.0)
+    Ok(engine.see_through(TENANT, &claimed.run.id.clone(), Some(claimed)).await?.0)
 }
 
 fn plan(address: std::net::SocketAddr) -> Value {

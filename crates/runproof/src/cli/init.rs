@@ -1,11 +1,14 @@
 //! `init` and `migrate`: the only commands that make or change a schema.
 
+use std::path::Path;
+
 use clap::Args;
 use runproof_engine::projection::rfc3339;
+use runproof_store::Store;
 use runproof_store::sqlite::{self, OpenError, SqliteStore};
 use serde_json::json;
 
-use crate::app::App;
+use crate::app::{App, Database, postgres};
 use crate::error::{AppError, Code};
 use crate::output::{Output, shown};
 use crate::runtime;
@@ -19,19 +22,19 @@ pub(super) struct Init {
 }
 
 impl Init {
-    pub(super) fn run(self, output: Output) -> Result<u8, AppError> {
+    pub(super) async fn run(self, output: Output) -> Result<u8, AppError> {
         let app = App::from_environment()?;
-        let made = initialise(&app, self.origin.as_deref())?;
+        let made = initialise(&app, self.origin.as_deref()).await?;
         let verifier = app.home.signer()?.verifier();
         let value = json!({
-            "home": shown(app.home.folder()), "database": shown(&app.database), "origin": verifier.name(), "vkey": verifier.vkey(),
+            "home": shown(app.home.folder()), "database": app.database.to_string(), "origin": verifier.name(), "vkey": verifier.vkey(),
             "trust": shown(&app.home.trust_path()), "created": made,
         });
         output.print(&value, || {
             let word = if made { "initialised" } else { "already initialised" };
             format!(
                 "{word}\n  home      {}\n  database  {}\n  log       {}\n  key       {}\n\nGive the key to whoever verifies your runs.\nnext: runproof create-tenant --id NAME\n",
-                app.home.folder().display(), app.database.display(), verifier.name(), verifier.vkey()
+                app.home.folder().display(), app.database, verifier.name(), verifier.vkey()
             )
         });
         Ok(0)
@@ -39,26 +42,30 @@ impl Init {
 }
 
 /// Makes everything that is missing.
-pub(super) fn initialise(app: &App, origin: Option<&str>) -> Result<bool, AppError> {
-    check_ledger(app)?;
+pub(super) async fn initialise(app: &App, origin: Option<&str>) -> Result<bool, AppError> {
     let random = data_encoding::HEXLOWER.encode(&runtime::random()[..8]);
     let origin = origin.map_or_else(|| format!("runproof.local/{random}"), str::to_owned);
+    let path = match &app.database {
+        Database::Sqlite(path) => path,
+        Database::Postgres(address) => return postgres::initialise(address, &app.home, &origin).await,
+    };
+    check_ledger(app, path).await?;
     let made = app.home.create(&origin)?;
-    if let Some(parent) = app.database.parent() {
+    if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent).map_err(|error| {
             AppError::new(Code::StoreUnavailable, format!("cannot create `{}`: {error}", parent.display()))
                 .hint("check the path, the permissions and the disk")
         })?;
     }
-    sqlite::create(&app.database, &rfc3339(runtime::now()))?;
-    SqliteStore::create_ledger(&app.database, app.home.notary()?, runtime::random())?;
+    sqlite::create(path, &rfc3339(runtime::now()))?;
+    SqliteStore::create_ledger(path, app.home.notary()?, runtime::random())?;
     Ok(made)
 }
 
 /// One key signs one history: a home that has signed does not begin another one, and a database keeps its key.
-fn check_ledger(app: &App) -> Result<(), AppError> {
-    let ledger = match SqliteStore::open_reader(&app.database) {
-        Ok(store) => store.ledger_key()?,
+async fn check_ledger(app: &App, path: &Path) -> Result<(), AppError> {
+    let ledger = match SqliteStore::open_reader(path) {
+        Ok(store) => store.ledger_key().await?,
         Err(OpenError::Missing(_) | OpenError::NoLedger(_)) => None,
         Err(OpenError::NotMigrated { status, .. }) if status.current.is_none() => None,
         Err(error) => return Err(error.into()),
@@ -70,7 +77,7 @@ fn check_ledger(app: &App) -> Result<(), AppError> {
         let message = format!(
             "`{}` has signed a ledger that is not in `{}`, nothing was made",
             app.home.folder().display(),
-            app.database.display()
+            path.display()
         );
         return Err(AppError::new(Code::InitLedgerMissing, message)
             .hint("put the database back, or begin anew in another RUNPROOF_HOME"));
@@ -92,14 +99,17 @@ pub(super) struct Migrate {
 }
 
 impl Migrate {
-    pub(super) fn run(self, output: Output) -> Result<u8, AppError> {
+    pub(super) async fn run(self, output: Output) -> Result<u8, AppError> {
         let app = App::from_environment()?;
-        let mut status = sqlite::status(&app.database)?;
-        if !self.status {
-            status = sqlite::create(&app.database, &rfc3339(runtime::now()))?;
-        }
+        let status = match &app.database {
+            Database::Sqlite(path) => {
+                let status = sqlite::status(path)?;
+                if self.status { status } else { sqlite::create(path, &rfc3339(runtime::now()))? }
+            }
+            Database::Postgres(address) => postgres::schema(address, !self.status).await?,
+        };
         let current = status.current.map_or("none".to_owned(), |current| format!("{current:04}"));
-        let value = json!({ "current": current, "head": format!("{:04}", status.head), "at_head": status.is_head(), "database": shown(&app.database) });
+        let value = json!({ "current": current, "head": format!("{:04}", status.head), "at_head": status.is_head(), "database": app.database.to_string() });
         output.print(&value, || format!("current {current}\nhead    {:04}\n", status.head));
         if !status.is_head() {
             output.note("hint: runproof migrate");

@@ -4,7 +4,6 @@ mod proofs;
 mod whole;
 
 use clap::Subcommand;
-use runproof_store::Store;
 use serde_json::json;
 
 use crate::app::App;
@@ -49,16 +48,16 @@ impl Log {
         match self {
             Self::Checkpoint => checkpoint(output).await,
             Self::Verify(command) => command.run(output).await,
-            Self::Inclusion(command) => command.run(output),
+            Self::Inclusion(command) => command.run(output).await,
             Self::Check(command) => command.run(output),
-            Self::Consistency(command) => command.run(output),
+            Self::Consistency(command) => command.run(output).await,
         }
     }
 }
 
 async fn checkpoint(output: Output) -> Result<u8, AppError> {
     let app = App::from_environment()?;
-    let note = app.reader()?.checkpoint().await?.ok_or_else(unsigned)?;
+    let note = app.reader().await?.checkpoint().await?.ok_or_else(unsigned)?;
     output.print(&json!({ "checkpoint": note }), || note.clone());
     Ok(0)
 }

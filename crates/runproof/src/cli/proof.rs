@@ -44,8 +44,8 @@ pub(super) struct Proof {
 impl Proof {
     pub(super) async fn run(self, output: Output) -> Result<u8, AppError> {
         let app = App::from_environment()?;
-        let store = app.reader()?;
-        let proof = proved(&store, &self.tenant_id, &self.run_id, &app, self.since).await?;
+        let store = app.reader().await?;
+        let proof = proved(store.as_ref(), &self.tenant_id, &self.run_id, &app, self.since).await?;
         if let Some(path) = &self.bundle {
             export(&proof, path, self.since)?;
             output.note(&format!("bundle written to {}", path.display()));
@@ -71,8 +71,11 @@ pub(super) async fn proved(
         if started.elapsed() > limit {
             return Ok(proof);
         }
-        // Opening as the engine signs what is not signed yet; with a worker running, that one signs.
-        drop(app.engine(QUIET));
+        // Opening as the engine signs what is not signed yet; with a worker running, that one signs. Where it cannot, the
+        // report says that nothing covers the run.
+        if let Ok(Some(engine)) = app.engine(QUIET).await {
+            drop(engine.close().await);
+        }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
@@ -144,13 +147,13 @@ pub(super) struct Last {
 impl Last {
     pub(super) async fn run(self, output: Output) -> Result<u8, AppError> {
         let app = App::from_environment()?;
-        let store = app.reader()?;
+        let store = app.reader().await?;
         let newest = store.list_runs(self.tenant_id.as_deref(), 1).await?.into_iter().next();
         let newest = newest.ok_or_else(|| {
-            AppError::new(Code::RunNone, format!("there is no run yet in `{}`", app.database.display()))
+            AppError::new(Code::RunNone, format!("there is no run yet in `{}`", app.database))
                 .hint("runproof run --help")
         })?;
-        let proof = proved(&store, &newest.tenant_id, &newest.run_id, &app, None).await?;
+        let proof = proved(store.as_ref(), &newest.tenant_id, &newest.run_id, &app, None).await?;
         let path = self.bundle.unwrap_or_else(|| PathBuf::from(format!("{}.runproof", newest.run_id)));
         let bytes = export(&proof, &path, None)?;
         let verifier = app.home.signer()?.verifier();

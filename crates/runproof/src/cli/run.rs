@@ -8,21 +8,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use runproof_engine::admission::{RunRequest, admit};
+use runproof_engine::admission::{RunRequest, USUAL_PRIORITY, admit};
 use runproof_engine::plan::{self, PlanFinding};
-use runproof_engine::ports::{Claimed, Journal};
+use runproof_engine::ports::Claimed;
 use runproof_engine::run::RunStatus;
 use runproof_proof::event::EndStatus;
 use runproof_skills::registry::NoKeyValues;
-use runproof_store::Store;
 use serde_json::{Value, json};
 
 use super::inputs::Inputs;
 use super::plan::read;
 use super::proof::proved;
-use super::{POLL, TAKE_OVER_EVERY, request};
+use super::{TAKE_OVER_EVERY, close, request};
 use crate::app::{App, local_actor};
-use crate::engine::{Command, Engine, no_run};
+use crate::engine::{Command, Engine, POLL, no_run};
 use crate::error::AppError;
 use crate::output::{Output, harmless};
 use crate::runtime;
@@ -55,6 +54,9 @@ pub(super) struct Run {
     /// Mark the run as synthetic, of this scenario
     #[arg(long, value_name = "SCENARIO")]
     synthetic: Option<String>,
+    /// Which runs of the tenant workers take first, 0 to 9: 9 before 0
+    #[arg(long, default_value_t = USUAL_PRIORITY, value_parser = clap::value_parser!(u8).range(0..=9))]
+    priority: u8,
     /// Only queue the run; a worker runs it
     #[arg(long)]
     no_wait: bool,
@@ -68,14 +70,14 @@ impl Run {
         // Everything that can be refused is refused here, before a request is left or a row is written; and what is
         // left for another process is stored, so private values are taken out of it here too.
         let warnings = prepare(&app, output, &mut request)?;
-        let (tenant, run_id) = match app.engine(output)? {
-            Some(engine) => here(Arc::new(engine), request, no_wait).await?,
+        let (tenant, run_id) = match app.engine(output).await? {
+            Some(engine) => here(Arc::new(engine), request, no_wait, output).await?,
             None => elsewhere(&app, output, request, no_wait).await?,
         };
-        let store = app.reader()?;
-        let shown = Shown::load(&store, &tenant, &run_id).await?;
+        let store = app.reader().await?;
+        let shown = Shown::load(store.as_ref(), &tenant, &run_id).await?;
         let proof =
-            if no_wait { Value::Null } else { proved(&store, &tenant, &run_id, &app, None).await?.report.to_json() };
+            if no_wait { Value::Null } else { proved(store.as_ref(), &tenant, &run_id, &app, None).await?.report.to_json() };
         let mut value = shown.json(Some(&proof));
         if !warnings.is_empty() {
             value["warnings"] = json!(warnings);
@@ -104,6 +106,7 @@ impl Run {
             actor: local_actor(),
             synthetic_scenario_id: self.synthetic,
             idempotency_key: self.idempotency_key,
+            priority: self.priority,
         })
     }
 }
@@ -127,39 +130,35 @@ fn prepare(app: &App, output: Output, request: &mut RunRequest) -> Result<Vec<Pl
     Ok(warnings)
 }
 
-/// Runs here: no other process is the engine.
-async fn here(engine: Arc<Engine>, request: RunRequest, no_wait: bool) -> Result<(String, String), AppError> {
+/// Runs here: no other process is the only engine.
+async fn here(
+    engine: Arc<Engine>,
+    request: RunRequest,
+    no_wait: bool,
+    output: Output,
+) -> Result<(String, String), AppError> {
     let tenant = request.tenant.clone();
     let (run, claimed, existing) = engine.open(request, !no_wait).await?;
     let run_id = run.id.clone();
-    if no_wait || (claimed.is_none() && !existing) {
-        return Ok((tenant, run_id));
-    }
-    match claimed {
-        Some(claimed) => drive(&engine, claimed).await?,
-        None => finish(&engine, &tenant, &run_id).await?,
-    }
-    Ok((tenant, run_id))
+    let driven = if no_wait || (claimed.is_none() && !existing) {
+        Ok(())
+    } else {
+        finish(&engine, &tenant, &run_id, claimed).await
+    };
+    close(&engine, output).await;
+    driven.map(|()| (tenant, run_id))
 }
 
-/// Takes a run that nobody holds, and drives it.
-async fn finish(engine: &Arc<Engine>, tenant: &str, run_id: &str) -> Result<(), AppError> {
-    match engine.store.claim_run(&engine.worker, tenant, run_id).await? {
-        Some(claimed) => drive(engine, claimed).await,
-        None => Ok(()),
-    }
-}
-
-/// Drives a run, and answers the requests of other processes meanwhile.
-async fn drive(engine: &Arc<Engine>, claimed: Claimed) -> Result<(), AppError> {
+/// Sees a run through, and answers the requests of other processes meanwhile.
+async fn finish(engine: &Arc<Engine>, tenant: &str, run_id: &str, claimed: Option<Claimed>) -> Result<(), AppError> {
     let requests = Arc::clone(engine);
     let answering = tokio::spawn(async move {
         loop {
-            requests.answer_requests().await.ok();
+            requests.answer_requests().await.ok(); // whoever asked waits, and looks again
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     });
-    let driven = engine.drive(claimed).await;
+    let driven = engine.see_through(tenant, run_id, claimed).await;
     answering.abort();
     answering.await.ok();
     driven.map(drop)
@@ -179,7 +178,7 @@ async fn elsewhere(
     if no_wait {
         return Ok((tenant, run_id));
     }
-    let store = app.reader()?;
+    let store = app.reader().await?;
     for turn in 1u32.. {
         let run = store.load_run(&tenant, &run_id).await?.ok_or_else(|| no_run(&tenant, &run_id))?;
         if matches!(run.status(), RunStatus::Ended(_) | RunStatus::Waiting | RunStatus::PendingApproval) {
@@ -187,9 +186,9 @@ async fn elsewhere(
         }
         // The engine may have ended without driving this run: then this process does.
         if turn.is_multiple_of(TAKE_OVER_EVERY)
-            && let Some(engine) = app.engine(output)?
+            && let Some(engine) = app.engine(output).await?
         {
-            finish(&Arc::new(engine), &tenant, &run_id).await?;
+            finish(&Arc::new(engine), &tenant, &run_id, None).await?;
         }
         tokio::time::sleep(POLL).await;
     }

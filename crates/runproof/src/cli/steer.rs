@@ -43,7 +43,7 @@ fn report(output: Output, done: &Done, run_id: &str) {
 impl Cancel {
     pub(super) async fn run(self, output: Output) -> Result<u8, AppError> {
         let app = App::from_environment()?;
-        let tenant = find_tenant(&app.reader()?, &self.run_id, self.tenant_id).await?;
+        let tenant = find_tenant(app.reader().await?.as_ref(), &self.run_id, self.tenant_id).await?;
         let reason = self.reason.as_deref().map(clean).transpose()?;
         let command = Command::Cancel { tenant, run_id: self.run_id.clone(), actor: local_actor(), reason };
         let done = execute(&app, output, command).await?;
@@ -85,7 +85,7 @@ impl Resolve {
                 AppError::new(Code::ReasonBlank, "the reason is blank, nothing was written").hint("say how you know")
             );
         }
-        let tenant = find_tenant(&app.reader()?, &self.run_id, self.tenant_id).await?;
+        let tenant = find_tenant(app.reader().await?.as_ref(), &self.run_id, self.tenant_id).await?;
         let resolution = match self.resolution {
             What::Done => Resolution::Done,
             What::NotDone => Resolution::NotDone,

@@ -82,6 +82,7 @@ codes! {
     CheckpointInvalid "checkpoint.invalid" Usage;
     ProofInvalid "proof.invalid" Usage;
     LogInterrupted "log.interrupted" Cancelled;
+    WorkerStopped "worker.stopped" Cancelled;
     LegacyFile "legacy.file" Usage;
     RunNotFound "run.not_found" Usage;
     RunNone "run.none" Usage;
@@ -104,7 +105,6 @@ codes! {
     AgentExists "agent.exists" Refused;
     IdempotencyReused "idempotency.reused" Refused;
     RunOver "run.over" Refused;
-    RunTaken "run.taken" Refused;
     RunNotOver "run.not_over" Refused;
     RunNotWaiting "run.not_waiting" Refused;
     ValueMissing "value.missing" Refused;
@@ -126,6 +126,7 @@ codes! {
     StoreStale "store.stale" Store;
     StoreOutcomeUnknown "store.outcome_unknown" Store;
     StoreCorrupt "store.corrupt" Store;
+    RunUnreadable "run.unreadable" Store;
     DatabaseUnsupported "database.unsupported" Store;
     HomeIo "home.io" Store;
     HomeKey "home.key" Store;

@@ -50,7 +50,6 @@ pub const FAMILIES: &[Family] = &[
             "run.none"
             "output.missing"
             "run.over"
-            "run.taken"
             "run.not_over"
             "run.not_waiting"
             "reason.blank"
@@ -82,12 +81,14 @@ pub const FAMILIES: &[Family] = &[
             "store.stale"
             "store.outcome_unknown"
             "store.corrupt"
+            "run.unreadable"
             "log.unsigned"
             "engine.refused"
             "engine.fault"
             "engine.no_plan"
             "skills.setup"
             "worker.task"
+            "worker.stopped"
             "internal.runtime"
         },
     },

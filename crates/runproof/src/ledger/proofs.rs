@@ -13,7 +13,7 @@ use runproof_proof::merkle::{self, Range};
 use runproof_proof::note::{Note, NoteError};
 use runproof_proof::trust::Trust;
 use runproof_proof::verify::signatures;
-use runproof_store::sqlite::Snapshot;
+use runproof_store::Snapshot;
 
 use super::report::Findings;
 
@@ -47,15 +47,19 @@ pub enum Asked {
 ///
 /// # Errors
 /// [`StoreError`].
-pub fn inclusion(snapshot: &Snapshot, tenant: &str, run_id: &str, seq: Option<u64>) -> Result<Asked, StoreError> {
+pub fn inclusion(snapshot: &dyn Snapshot, tenant: &str, run_id: &str, seq: Option<u64>) -> Result<Asked, StoreError> {
     let evidence = snapshot.evidence(tenant, run_id, &[])?;
-    let lines = evidence.transitions.iter().flat_map(|row| (row.first_leaf..).zip(row.events.split('\n')));
+    let lines = evidence.transitions.iter().flat_map(|row| {
+        let places = (0..).map(|offset: u64| row.first_leaf.map(|first| first.saturating_add(offset)));
+        places.zip(row.events.split('\n'))
+    });
     let mut events = lines.filter_map(|(index, line)| Some((index, line, Event::decode(line.as_bytes()).ok()?)));
     let found = match seq {
         Some(seq) => events.find(|(_, _, event)| event.seq == seq),
         None => events.last(),
     };
     let Some((index, line, event)) = found else { return Ok(Asked::NoEvent) };
+    let Some(index) = index else { return Ok(Asked::Unsigned) }; // it has no place yet
     let Some((note, _, checkpoint)) = newest(snapshot)? else { return Ok(Asked::Unsigned) };
     let Some(ranges) = merkle::inclusion_ranges(index, checkpoint.size) else { return Ok(Asked::Unsigned) };
     let hashes = snapshot.subtree_roots(&ranges).unwrap_or_default();
@@ -72,7 +76,7 @@ pub fn inclusion(snapshot: &Snapshot, tenant: &str, run_id: &str, seq: Option<u6
 ///
 /// # Errors
 /// [`StoreError`].
-pub fn newest(snapshot: &Snapshot) -> Result<Option<(String, Note, Checkpoint)>, StoreError> {
+pub fn newest(snapshot: &dyn Snapshot) -> Result<Option<(String, Note, Checkpoint)>, StoreError> {
     let Some(row) = snapshot.last_checkpoint(i64::MAX)? else { return Ok(None) };
     let Cell::Text(text) = row.note else { return Ok(None) };
     Ok(read_checkpoint(text.as_bytes()).ok().map(|(note, checkpoint)| (text, note, checkpoint)))
@@ -151,7 +155,7 @@ pub struct State {
 
 /// The proof that the tree of `since` leaves is a prefix of that of `size` leaves, from tiles. `None` when tiles are
 /// missing or short, or when there are fewer leaves.
-pub fn consistency(snapshot: &Snapshot, since: u64, size: u64) -> Option<Consistency> {
+pub fn consistency(snapshot: &dyn Snapshot, since: u64, size: u64) -> Option<Consistency> {
     if since == 0 {
         return Some(Consistency { hashes: Vec::new(), root: merkle::root(&[]), since });
     }

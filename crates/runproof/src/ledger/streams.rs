@@ -32,7 +32,7 @@ pub(super) fn transition(work: &mut Work<'_>, row: &TransitionRow) -> Result<(),
         None => (row.tenant.clone(), row.stream.clone()),
     };
     if stream.starts_with("run/") {
-        let finding = Finding::new(Code::RowChanged, "", format!("transitions.stream[first_leaf={}]", row.first_leaf));
+        let finding = Finding::new(Code::RowChanged, "", format!("transitions.stream[{}]", row.key()));
         return work.find(finding.differs(&stream, &row.stream));
     }
     let kept = work.state.head(&tenant, &stream)?;
@@ -41,7 +41,7 @@ pub(super) fn transition(work: &mut Work<'_>, row: &TransitionRow) -> Result<(),
     work.find_all(told.findings)?;
     for (event, leaf) in &told.events {
         follow(work, (&tenant, &stream), &head, event)?;
-        record(work, &tenant, &mut head, event, row.first_leaf)?;
+        record(work, &tenant, &mut head, event, row.first_leaf.unwrap_or(u64::MAX))?;
         head.next_seq = event.seq.saturating_add(1);
         head.head = Some(*leaf);
         head.at = head.at.max(event.at);

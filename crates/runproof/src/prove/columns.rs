@@ -14,7 +14,7 @@ use runproof_proof::note::Note;
 use runproof_proof::payload::PayloadLine;
 use runproof_proof::trust::Trust;
 use runproof_proof::verify::signatures;
-use runproof_store::{Evidence, Store};
+use runproof_store::{Evidence, Store, TransitionRow};
 
 use super::{Placed, inclusion};
 
@@ -52,6 +52,24 @@ fn place(stream: &str, seq: u64) -> String {
     format!("transitions[stream={stream}, first_seq={seq}]")
 }
 
+/// Where places are given out after the commit: the row of a place names the transition that it is for, and every
+/// transition that is settled has one.
+pub(super) fn places(run_id: &str, rows: &[TransitionRow], settled_id: Option<i64>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for row in rows {
+        let Some((id, of_place)) = row.arrival else { continue };
+        if let Some(of_place) = of_place.filter(|of_place| *of_place != id) {
+            let place = format!("leaves.transition_id or transitions.id[{}]", row.key());
+            findings.push(Finding::new(Code::RowChanged, run_id, place).at(row.first_seq).differs(id, of_place));
+        }
+        if row.first_leaf.is_none() && settled_id.is_some_and(|settled| id <= settled) {
+            let place = format!("leaves[{}]", row.key());
+            findings.push(Finding::new(Code::RowMissing, run_id, place).at(row.first_seq).differs("a row", "none"));
+        }
+    }
+    findings
+}
+
 /// Every event has to be the leaf that the ledger has at its place.
 pub(super) async fn leaves(
     store: &dyn Store,
@@ -61,7 +79,7 @@ pub(super) async fn leaves(
 ) -> Result<Vec<Finding>, StoreError> {
     let mut findings = Vec::new();
     for item in placed {
-        let index = item.leaf_index;
+        let Some(index) = item.leaf_index else { continue }; // `places` says whether it should have one
         let got = tile(store, Range { start: index, end: index.saturating_add(1) }).await?;
         if got == Some(item.entry.leaf) {
             continue;
@@ -71,7 +89,7 @@ pub(super) async fn leaves(
             Some(signed) if is_included(store, &item.entry.leaf, index, signed).await? => {
                 format!("ledger_tiles.hashes[leaf {index}]")
             }
-            Some(_) | None => format!("transitions.first_leaf or events[first_leaf={}]", item.first_leaf),
+            Some(_) | None => format!("transitions.first_leaf or events[{}]", item.key),
         };
         let shown = got.map_or("no such leaf".to_owned(), |hash| hash.hex());
         let (expected, got) =
@@ -108,7 +126,7 @@ fn payload(run_id: &str, item: &Placed, ours: &[Placed]) -> Vec<Finding> {
     let event = &item.entry.event;
     let Some(payload) = &item.entry.payload else { return Vec::new() };
     let find = |code, expected: String, got: String| {
-        let place = format!("transitions.payloads[first_leaf={}]", item.first_leaf);
+        let place = format!("transitions.payloads[{}]", item.key);
         Finding::new(code, run_id, place).at(event.seq).differs(expected, got)
     };
     let commitments = event.commitments();

@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 
 use runproof::ledger::{LedgerReport, Outcome, verify};
 use runproof_proof::trust::Trust;
+use runproof_store::Store;
 use runproof_store::sqlite::{SqliteStore, VerifyState};
 use rusqlite::Connection;
 use serde_json::{Value, json};
@@ -129,7 +130,7 @@ impl Copy {
             steps -= 1;
             if steps == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
-        verify(&snapshot, state, &scene().trust, since_last, &mut tick).unwrap()
+        verify(snapshot.as_ref(), state, &scene().trust, since_last, &mut tick).unwrap()
     }
 
     pub(super) fn state(&self, name: &str) -> VerifyState {

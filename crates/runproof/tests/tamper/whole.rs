@@ -239,7 +239,8 @@ fn align_rows(connection: &Connection, (tenant, run_id): (&str, &str), log: &str
     let mut statement = connection.prepare(sql).unwrap();
     let rows = statement.query_map([format!("run/{run_id}")], |row| {
         Ok(runproof_store::TransitionRow {
-            first_leaf: row.get(0)?,
+            first_leaf: Some(row.get(0)?),
+            arrival: None,
             tenant: row.get(1)?,
             stream: row.get(2)?,
             first_seq: row.get(3)?,

@@ -8,7 +8,9 @@ use runproof_proof::canonical;
 use runproof_proof::checkpoint::Checkpoint;
 use runproof_proof::hash::{Hash, leaf};
 use runproof_proof::trust::Trust;
+use runproof_store::Snapshot;
 use serde_json::{Value, json};
+use tokio::task::block_in_place;
 
 use super::super::verify::{TrustArgs, read_file, trust_from_environment};
 use super::unsigned;
@@ -45,9 +47,13 @@ pub(in crate::cli) struct Inclusion {
 }
 
 impl Inclusion {
-    pub(super) fn run(self, output: Output) -> Result<u8, AppError> {
-        let snapshot = App::from_environment()?.reader()?.snapshot()?;
-        let made = match proofs::inclusion(&snapshot, &self.tenant_id, &self.run_id, self.seq)? {
+    pub(super) async fn run(self, output: Output) -> Result<u8, AppError> {
+        let store = App::from_environment()?.reader().await?;
+        let asked = block_in_place(|| {
+            let snapshot = store.snapshot()?;
+            proofs::inclusion(snapshot.as_ref(), &self.tenant_id, &self.run_id, self.seq)
+        })?;
+        let made = match asked {
             Asked::Made(made) => made,
             Asked::NoEvent => return Err(self.no_event()),
             Asked::Unsigned => {
@@ -165,13 +171,13 @@ pub(in crate::cli) struct Consistency {
 }
 
 impl Consistency {
-    pub(super) fn run(self, output: Output) -> Result<u8, AppError> {
+    pub(super) async fn run(self, output: Output) -> Result<u8, AppError> {
         let (trust, new, proof) = match &self.proof {
             Some(path) => {
                 let new = checkpoint_file(self.new.as_deref().unwrap_or(Path::new("")))?;
                 (self.trust.read(trust_from_environment)?, new, read_consistency(path)?)
             }
-            None => self.with_database()?,
+            None => self.with_database().await?,
         };
         let old = self.old(&new.checkpoint)?;
         let proof = proof.filter(|proof| proof.since == old.checkpoint.size);
@@ -189,19 +195,27 @@ impl Consistency {
     }
 
     /// Trust, the newer state and the proof, as the database has them.
-    fn with_database(&self) -> Result<(Trust, State, Option<bundle::Consistency>), AppError> {
+    async fn with_database(&self) -> Result<(Trust, State, Option<bundle::Consistency>), AppError> {
         let app = App::from_environment()?;
         let trust = self.trust.read(|| app.home.trust())?;
-        let snapshot = app.reader()?.snapshot()?;
+        let store = app.reader().await?;
+        block_in_place(|| self.from_snapshot(trust, store.snapshot()?.as_ref()))
+    }
+
+    fn from_snapshot(
+        &self,
+        trust: Trust,
+        snapshot: &dyn Snapshot,
+    ) -> Result<(Trust, State, Option<bundle::Consistency>), AppError> {
         let new = match &self.new {
             Some(path) => checkpoint_file(path)?,
             None => {
-                let (_, note, checkpoint) = proofs::newest(&snapshot)?.ok_or_else(unsigned)?;
+                let (_, note, checkpoint) = proofs::newest(snapshot)?.ok_or_else(unsigned)?;
                 State { checkpoint, note: Some(note) }
             }
         };
         let since = self.old(&new.checkpoint)?.checkpoint.size;
-        let proof = proofs::consistency(&snapshot, since, new.checkpoint.size);
+        let proof = proofs::consistency(snapshot, since, new.checkpoint.size);
         Ok((trust, new, proof))
     }
 

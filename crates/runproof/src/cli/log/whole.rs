@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use runproof_proof::finding::counted;
 use runproof_proof::trust::Trust;
-use runproof_store::sqlite::{Snapshot, VerifyState};
+use runproof_store::Snapshot;
+use runproof_store::sqlite::VerifyState;
+use tokio::task::block_in_place;
 
 use super::super::verify::TrustArgs;
 use crate::app::App;
@@ -39,26 +41,30 @@ pub(in crate::cli) struct Verify {
 impl Verify {
     pub(super) async fn run(self, output: Output) -> Result<u8, AppError> {
         let app = App::from_environment()?;
-        let store = app.reader()?;
+        let store = app.reader().await?;
         let started = Instant::now();
         let (trust, snapshot) = loop {
             // The kept head first: the database may only be newer.
             let trust = self.trust.read(|| app.home.trust())?;
-            let snapshot = store.snapshot()?;
-            if is_signed(&snapshot)? || started.elapsed() > SIGNED_TIMEOUT {
+            let (snapshot, signed) = block_in_place(|| {
+                let snapshot = store.snapshot()?;
+                let signed = is_signed(snapshot.as_ref())?;
+                Ok::<_, AppError>((snapshot, signed))
+            })?;
+            if signed || started.elapsed() > SIGNED_TIMEOUT {
                 break (trust, snapshot);
             }
-            drop(snapshot);
+            block_in_place(|| drop(snapshot));
             tokio::time::sleep(Duration::from_millis(5)).await;
         };
         let state = VerifyState::open(self.state.as_deref()).map_err(|error| {
             AppError::new(Code::StateUnusable, error.to_string())
                 .hint("a file that `log verify --state` wrote, or none, and no other verification that uses it")
         })?;
-        self.verify(output, &snapshot, &state, &trust)
+        block_in_place(|| self.verify(output, snapshot.as_ref(), &state, &trust))
     }
 
-    fn verify(&self, output: Output, snapshot: &Snapshot, state: &VerifyState, trust: &Trust) -> Result<u8, AppError> {
+    fn verify(&self, output: Output, snapshot: &dyn Snapshot, state: &VerifyState, trust: &Trust) -> Result<u8, AppError> {
         let stop = Arc::new(AtomicBool::new(false));
         let asked = Arc::clone(&stop);
         let waiter = tokio::spawn(async move {
@@ -97,7 +103,7 @@ impl Verify {
 }
 
 /// Whether the newest checkpoint covers every leaf.
-fn is_signed(snapshot: &Snapshot) -> Result<bool, AppError> {
+fn is_signed(snapshot: &dyn Snapshot) -> Result<bool, AppError> {
     let signed = proofs::newest(snapshot)?.map_or(0, |(_, _, checkpoint)| checkpoint.size);
     Ok(signed >= snapshot.size()?)
 }

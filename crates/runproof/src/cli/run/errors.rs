@@ -6,22 +6,22 @@ use runproof_engine::ports::StoreError;
 use runproof_engine::run::Run;
 use runproof_proof::event::{Body, Event, StepStatus};
 use runproof_proof::payload::PayloadLine;
-use runproof_store::TransitionRow;
-use runproof_store::sqlite::SqliteStore;
+use runproof_store::{Store, TransitionRow};
 
 /// Text of the last attempt, by step and item, where it is shown.
 pub(super) type Errors = BTreeMap<(String, Option<String>), String>;
 
 /// Reads them, if there is a call that has one.
-pub(super) fn errors(store: &SqliteStore, run: &Run) -> Result<Errors, StoreError> {
+pub(super) fn errors(store: &dyn Store, run: &Run) -> Result<Errors, StoreError> {
     let failed = run.steps.iter().any(|settled| settled.step.status == StepStatus::Failure && settled.error.is_none());
     if !failed && !run.active.iter().any(|call| call.is_held()) {
         return Ok(Errors::new());
     }
     let mut found = Errors::new();
-    for transition in store.snapshot()?.evidence(&run.tenant, &run.id, &[])?.transitions {
+    let evidence = tokio::task::block_in_place(|| store.snapshot()?.evidence(&run.tenant, &run.id, &[]))?;
+    for transition in evidence.transitions {
         gather(&mut found, &transition).map_err(|problem| StoreError::Corrupt {
-            at: format!("transitions[first_leaf={}]", transition.first_leaf),
+            at: format!("transitions[{}]", transition.key()),
             problem,
         })?;
     }

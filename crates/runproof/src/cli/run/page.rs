@@ -7,7 +7,6 @@ use runproof_engine::run::{ActiveCall, Run, RunStatus, Settled, WaitReason};
 use runproof_proof::event::{EndStatus, StepStatus};
 use runproof_proof::finding::printable;
 use runproof_store::Store;
-use runproof_store::sqlite::SqliteStore;
 use serde_json::{Value, json};
 
 use super::errors::{Errors, errors};
@@ -30,7 +29,7 @@ pub(in crate::cli) struct Shown {
 
 impl Shown {
     /// Reads a run of a tenant.
-    pub(in crate::cli) async fn load(store: &SqliteStore, tenant: &str, run_id: &str) -> Result<Self, AppError> {
+    pub(in crate::cli) async fn load(store: &dyn Store, tenant: &str, run_id: &str) -> Result<Self, AppError> {
         let run = store.load_run(tenant, run_id).await?.ok_or_else(|| no_run(tenant, run_id))?;
         let errors = errors(store, &run)?;
         Ok(Self { run, errors })

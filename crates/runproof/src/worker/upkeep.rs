@@ -1,0 +1,76 @@
+//! What any worker of a shared store does beside its runs: it frees the runs of workers that are gone, and gives what is
+//! committed its place in the ledger. The embedded store needs neither.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use runproof_proof::finding::counted;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use super::pace::Pace;
+use crate::engine::Engine;
+use crate::output::Output;
+
+/// How often leases are looked at, and places given out when nobody says that there is something to place.
+const EVERY: Duration = Duration::from_secs(1);
+/// How long a commit waits for others that get their places with it.
+const TOGETHER: Duration = Duration::from_millis(5);
+
+/// Begins both, where the store needs them. They end when the set is dropped.
+pub(super) fn start(engine: &Arc<Engine>, output: Output) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    if engine.store.lease().is_some() {
+        tasks.spawn(reap(Arc::clone(engine), output));
+        tasks.spawn(sequence(Arc::clone(engine), output));
+    }
+    tasks
+}
+
+async fn reap(engine: Arc<Engine>, output: Output) {
+    let mut ticks = interval(EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut failing = false;
+    loop {
+        ticks.tick().await;
+        match engine.store.reap().await {
+            Ok(reaped) if reaped.workers > 0 => {
+                let (workers, runs) = (counted(reaped.workers, "worker", "workers"), counted(reaped.runs, "run", "runs"));
+                output.note(&format!("{workers} gone, {runs} free again"));
+                failing = false;
+            }
+            Ok(_) => failing = false,
+            Err(error) => {
+                if !std::mem::replace(&mut failing, true) {
+                    output.error(&error.into());
+                }
+            }
+        }
+    }
+}
+
+async fn sequence(engine: Arc<Engine>, output: Output) {
+    let mut again = Pace::new(TOGETHER, EVERY);
+    let mut failing = false;
+    loop {
+        match engine.store.sequence().await {
+            Ok(placed) => {
+                failing = false;
+                if placed {
+                    again.reset();
+                    tokio::time::sleep(TOGETHER).await;
+                    continue;
+                }
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut failing, true) {
+                    output.error(&error.into());
+                }
+            }
+        }
+        // A commit of this process, or the time at which another one may have committed.
+        if timeout(again.delay(), engine.committed.notified()).await.is_ok() {
+            again.reset();
+        }
+    }
+}
