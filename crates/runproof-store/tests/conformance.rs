@@ -94,3 +94,5 @@ macro_rules! held_to_it {
 
 held_to_it!(memory, crate::support::InMemory::begin());
 held_to_it!(sqlite, crate::support::OnDisk::begin());
+held_to_it!(postgres, crate::on_postgres::OnPostgres::direct());
+held_to_it!(pooled, crate::on_postgres::OnPostgres::pooled());

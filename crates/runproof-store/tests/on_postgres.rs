@@ -28,7 +28,7 @@ pub(crate) enum Way {
 }
 
 /// A migrated database with a ledger, made once; each story has a copy.
-fn template() -> &'static (String, Checkpoint) {
+pub(crate) fn template() -> &'static (String, Checkpoint) {
     static TEMPLATE: OnceLock<(String, Checkpoint)> = OnceLock::new();
     TEMPLATE.get_or_init(|| {
         let database = cluster::fresh_database();
@@ -133,6 +133,21 @@ impl Subject for OnPostgres {
         });
         self.raw("DELETE FROM public.workers");
         self.open();
+    }
+
+    fn rewrite(&self, tenant: &str, run_id: &str, from: &str, to: &str) {
+        self.raw(&format!(
+            "ALTER TABLE public.transitions DISABLE TRIGGER transitions_update;
+             UPDATE public.transitions SET events = replace(events, '{from}', '{to}')
+                 WHERE tenant_id = '{tenant}' AND stream = 'run/{run_id}';
+             ALTER TABLE public.transitions ENABLE TRIGGER transitions_update;"
+        ));
+    }
+
+    fn set_format(&self, tenant: &str, run_id: &str, level: u32) {
+        self.raw(&format!(
+            "UPDATE public.run_queue SET format = {level} WHERE tenant_id = '{tenant}' AND run_id = '{run_id}'"
+        ));
     }
 
     fn key_values(&self) -> Arc<dyn KeyValues> {

@@ -5,7 +5,7 @@ mod evidence;
 mod open;
 mod program;
 mod rules;
-mod schema;
+pub(crate) mod schema;
 mod writer;
 
 use std::sync::Arc;

@@ -471,7 +471,9 @@ pub(crate) fn load(store: &dyn Store, tenant: &str, run_id: &str) -> Run {
     block_on(store.load_run(tenant, run_id)).unwrap().expect("a run of the tenant")
 }
 
+/// Everything about a run, once what is committed has its place.
 pub(crate) fn evidence(store: &dyn Store, tenant: &str, run_id: &str) -> Evidence {
+    block_on(store.sequence()).unwrap();
     block_on(store.evidence(tenant, run_id)).unwrap()
 }
 

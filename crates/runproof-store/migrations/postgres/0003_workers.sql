@@ -8,6 +8,8 @@ UPDATE public.run_queue q SET agent_id = r.agent_id FROM public.runs r
 -- None of these names a column that a step changes while its run is held: such an update stays within its page.
 CREATE INDEX run_queue_claim ON public.run_queue (tenant_id, priority DESC, wake_at, run_id)
     WHERE owner IS NULL AND wake_at IS NOT NULL;
+CREATE INDEX run_queue_agent ON public.run_queue (tenant_id, agent_id, priority DESC, wake_at, run_id)
+    WHERE owner IS NULL AND wake_at IS NOT NULL;
 CREATE INDEX run_queue_held ON public.run_queue (tenant_id, agent_id) WHERE owner IS NOT NULL;
 CREATE INDEX run_queue_owner ON public.run_queue (owner) WHERE owner IS NOT NULL;
 
@@ -40,24 +42,57 @@ CREATE TRIGGER workers_update BEFORE UPDATE ON public.workers FOR EACH ROW
 
 -- claims -----------------------------------------------------------------------------------------------------------
 
+-- Due runs of one tenant, p_limit of each agent at most and no more than its limit lets begin: the backlog of an agent at
+-- its limit is not read. Only `runproof_claim` calls it, with the limits of the tenant locked.
+CREATE FUNCTION public.runproof_due_by_agent(p_tenant text, p_now bigint, p_limit bigint, p_format int)
+RETURNS TABLE (run_id text, priority bigint, wake_at bigint)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH RECURSIVE agent (id) AS (
+        (SELECT q.agent_id FROM public.run_queue q
+         WHERE q.tenant_id = p_tenant AND q.owner IS NULL AND q.wake_at IS NOT NULL
+         ORDER BY q.tenant_id, q.agent_id, q.priority DESC, q.wake_at, q.run_id LIMIT 1)
+        UNION ALL
+        SELECT next.agent_id FROM agent CROSS JOIN LATERAL (
+            SELECT q.agent_id FROM public.run_queue q
+            WHERE q.tenant_id = p_tenant AND q.owner IS NULL AND q.wake_at IS NOT NULL AND q.agent_id > agent.id
+            ORDER BY q.tenant_id, q.agent_id, q.priority DESC, q.wake_at, q.run_id LIMIT 1) next
+    ), open_agent AS MATERIALIZED (
+        SELECT a.id, least(p_limit, l.max_running - CASE WHEN l.max_running IS NOT NULL THEN (
+            SELECT count(*) FROM (SELECT 1 FROM public.run_queue q
+                WHERE q.tenant_id = p_tenant AND q.agent_id = a.id AND q.owner IS NOT NULL ORDER BY q.agent_id) held) END
+            ) AS places
+        FROM agent a LEFT JOIN public.limits l ON l.tenant_id = p_tenant AND l.agent_id = a.id
+    )
+    SELECT due.run_id, due.priority, due.wake_at
+    FROM open_agent a CROSS JOIN generate_series(9, 0, -1) priority CROSS JOIN LATERAL (
+        SELECT q.run_id, q.priority, q.wake_at FROM public.run_queue q
+        WHERE q.tenant_id = p_tenant AND q.agent_id = a.id AND q.priority = priority.priority AND q.owner IS NULL
+          AND q.wake_at <= p_now AND q.format <= p_format
+        ORDER BY q.wake_at, q.run_id LIMIT greatest(a.places, 0)) due
+$$;
+
 -- Gives p_owner up to p_limit runs that are due at p_now, of any tenant, of formats up to p_format. It looks at 64 tenants
 -- at a time that have something due and are below their limit, beginning after tenant p_after and going round once; at
 -- more only while it found nothing to take. Between tenants, whoever has fewest runs going comes first, then the longest
 -- due; within one, the higher priority, then the longest due. Rows that somebody else is about to take are passed over. A
 -- tenant with limits is claimed from by one claimer at a time: the locks on its limits make the counts exact. Costs grow
 -- with tenants that have something queued and with p_limit, not with the number of runs. RP001: the worker has no lease.
+-- Every scan asks for the whole order of the index that it needs, so that no statistics lead it to another.
 CREATE FUNCTION public.runproof_claim(p_owner text, p_now bigint, p_limit int, p_format int, p_after text)
 RETURNS TABLE (tenant_id text, run_id text, epoch bigint)
 LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
-SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off SET enable_seqscan = off
+SET enable_bitmapscan = off SET enable_sort = off SET enable_hashjoin = off SET enable_mergejoin = off
 AS $$
 #variable_conflict use_column
 DECLARE
-    v_at      text COLLATE "C" := coalesce(p_after, '');
-    v_wrapped boolean := false;
-    v_tenants text[];
-    v_locked  text[];
+    v_after      text COLLATE "C" := coalesce(p_after, '');
+    v_at         text COLLATE "C" := v_after;
+    v_wrapped    boolean := false;
+    v_tenants    text[];
+    v_priorities bigint[];
+    v_locked     text[];
 BEGIN
     IF NOT EXISTS (SELECT 1 FROM public.workers w
             WHERE w.id = p_owner AND NOT w.dead AND w.lease_until > clock_timestamp()) THEN
@@ -68,35 +103,43 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'invalid_transaction_state', MESSAGE = 'runproof_claim needs READ COMMITTED';
     END IF;
     LOOP
-        WITH RECURSIVE ring (tenant_id, wrapped, place) AS (
-            SELECT v_at, v_wrapped, 0
+        -- Steps from one pair of tenant and priority to the next, each with the run that has waited longest.
+        WITH RECURSIVE ring (tenant_id, priority, is_due, wrapped, place) AS (
+            SELECT v_at, 0::bigint, true, v_wrapped, 0
             UNION ALL
-            SELECT next.tenant_id, next.wrapped, ring.place + 1 FROM ring CROSS JOIN LATERAL (
-                (SELECT q.tenant_id, ring.wrapped FROM public.run_queue q
-                 WHERE q.owner IS NULL AND q.wake_at IS NOT NULL AND q.tenant_id > ring.tenant_id
-                 ORDER BY q.tenant_id LIMIT 1)
-                UNION ALL
-                (SELECT q.tenant_id, true FROM public.run_queue q
-                 WHERE NOT ring.wrapped AND q.owner IS NULL AND q.wake_at IS NOT NULL
-                 ORDER BY q.tenant_id LIMIT 1)
-                LIMIT 1) next (tenant_id, wrapped)
-            WHERE NOT next.wrapped OR next.tenant_id <= coalesce(p_after, '')
-        ), looked_at AS (
-            SELECT ring.tenant_id, ring.wrapped, ring.place FROM ring
-            WHERE ring.place > 0
-              AND EXISTS (
-                SELECT 1 FROM generate_series(0, 9) priority CROSS JOIN LATERAL (
+            SELECT next.tenant_id, next.priority,
+                next.wake_at <= p_now AND (next.format <= p_format OR EXISTS (SELECT 1 FROM (
                     SELECT 1 FROM public.run_queue q
-                    WHERE q.tenant_id = ring.tenant_id AND q.priority = priority.priority AND q.owner IS NULL
+                    WHERE q.tenant_id = next.tenant_id AND q.priority = next.priority AND q.owner IS NULL
                       AND q.wake_at <= p_now AND q.format <= p_format
-                    LIMIT 1) due)
-              AND NOT EXISTS (
+                    ORDER BY q.wake_at, q.run_id LIMIT 1) readable)),
+                next.wrapped, ring.place + 1
+            FROM ring CROSS JOIN LATERAL (
+                (SELECT q.tenant_id, q.priority, q.wake_at, q.format, ring.wrapped FROM public.run_queue q
+                 WHERE NOT ring.is_due AND q.owner IS NULL AND q.wake_at IS NOT NULL
+                   AND q.tenant_id = ring.tenant_id AND q.priority < ring.priority
+                 ORDER BY q.priority DESC, q.wake_at, q.run_id LIMIT 1)
+                UNION ALL
+                (SELECT q.tenant_id, q.priority, q.wake_at, q.format, ring.wrapped FROM public.run_queue q
+                 WHERE q.owner IS NULL AND q.wake_at IS NOT NULL AND q.tenant_id > ring.tenant_id
+                 ORDER BY q.tenant_id, q.priority DESC, q.wake_at, q.run_id LIMIT 1)
+                UNION ALL
+                (SELECT q.tenant_id, q.priority, q.wake_at, q.format, true FROM public.run_queue q
+                 WHERE NOT ring.wrapped AND q.owner IS NULL AND q.wake_at IS NOT NULL
+                 ORDER BY q.tenant_id, q.priority DESC, q.wake_at, q.run_id LIMIT 1)
+                LIMIT 1) next (tenant_id, priority, wake_at, format, wrapped)
+            WHERE NOT next.wrapped OR next.tenant_id <= v_after
+        ), looked_at AS (
+            SELECT ring.tenant_id, ring.priority, ring.wrapped, ring.place FROM ring
+            WHERE ring.place > 0 AND ring.is_due AND NOT EXISTS (
                 SELECT 1 FROM public.limits l
                 WHERE l.tenant_id = ring.tenant_id AND l.agent_id = '' AND l.max_running <= (
-                    SELECT count(*) FROM public.run_queue q WHERE q.tenant_id = l.tenant_id AND q.owner IS NOT NULL))
+                    SELECT count(*) FROM (SELECT 1 FROM public.run_queue q
+                        WHERE q.tenant_id = l.tenant_id AND q.owner IS NOT NULL ORDER BY q.agent_id) held))
             LIMIT 64
         )
-        SELECT array_agg(t.tenant_id ORDER BY t.place), bool_or(t.wrapped) INTO v_tenants, v_wrapped FROM looked_at t;
+        SELECT array_agg(t.tenant_id ORDER BY t.place), array_agg(t.priority ORDER BY t.place), bool_or(t.wrapped)
+        INTO v_tenants, v_priorities, v_wrapped FROM looked_at t;
         EXIT WHEN v_tenants IS NULL;
         v_at := v_tenants[cardinality(v_tenants)];
 
@@ -106,42 +149,62 @@ BEGIN
                 FOR UPDATE SKIP LOCKED) l);
 
         RETURN QUERY
-        WITH tenant AS MATERIALIZED (
-            SELECT t.tenant_id,
-                (SELECT count(*) FROM public.run_queue q
-                 WHERE q.tenant_id = t.tenant_id AND q.owner IS NOT NULL) AS running,
+        WITH counted AS MATERIALIZED (
+            SELECT t.tenant_id, t.priority,
+                (SELECT count(*) FROM (SELECT 1 FROM public.run_queue q
+                    WHERE q.tenant_id = t.tenant_id AND q.owner IS NOT NULL ORDER BY q.agent_id) held) AS running,
                 (SELECT l.max_running FROM public.limits l
                  WHERE l.tenant_id = t.tenant_id AND l.agent_id = '') AS max_running,
-                EXISTS (SELECT 1 FROM public.limits l WHERE l.tenant_id = t.tenant_id) AS is_limited,
                 EXISTS (SELECT 1 FROM public.limits l WHERE l.tenant_id = t.tenant_id AND l.agent_id <> '') AS by_agent
-            FROM unnest(v_tenants) t (tenant_id)
+            FROM unnest(v_tenants, v_priorities) t (tenant_id, priority)
             WHERE NOT EXISTS (SELECT 1 FROM public.limits l
                 WHERE l.tenant_id = t.tenant_id AND l.tenant_id || ',' || l.agent_id <> ALL (v_locked))
+        ), tenant AS MATERIALIZED (
+            -- One run of each tenant with no more going comes before the second of this one.
+            SELECT c.tenant_id, c.priority, c.running, c.by_agent, least(
+                coalesce(c.max_running - c.running, p_limit),
+                greatest(1, p_limit + 1 - count(*) FILTER (WHERE NOT c.by_agent) OVER (ORDER BY c.running))) AS places
+            FROM counted c WHERE c.max_running IS NULL OR c.running < c.max_running
         ), candidate AS (
-            SELECT t.tenant_id, t.running, t.max_running, t.is_limited, d.run_id, d.wake_at, row_number() OVER (
-                    PARTITION BY t.tenant_id ORDER BY d.priority DESC, d.wake_at, d.run_id) AS rank
+            SELECT t.tenant_id, t.running, t.places, t.by_agent, d.run_id, d.priority, d.wake_at
             FROM tenant t CROSS JOIN LATERAL (
                 SELECT due.run_id, due.priority, due.wake_at
-                FROM generate_series(9, 0, -1) priority CROSS JOIN LATERAL (
+                FROM generate_series(t.priority, 0, -1) priority CROSS JOIN LATERAL (
                     SELECT q.run_id, q.priority, q.wake_at FROM public.run_queue q
                     WHERE q.tenant_id = t.tenant_id AND q.priority = priority.priority AND q.owner IS NULL
                       AND q.wake_at <= p_now AND q.format <= p_format
-                    ORDER BY q.wake_at, q.run_id LIMIT p_limit) due
-                LIMIT p_limit) d
+                    ORDER BY q.wake_at, q.run_id LIMIT t.places) due
+                LIMIT t.places) d
+            WHERE NOT t.by_agent
+            UNION ALL
+            SELECT t.tenant_id, t.running, t.places, t.by_agent, d.run_id, d.priority, d.wake_at
+            FROM tenant t CROSS JOIN LATERAL public.runproof_due_by_agent(t.tenant_id, p_now, t.places, p_format) d
+            WHERE t.by_agent
         ), chosen AS MATERIALIZED (
-            SELECT c.tenant_id, c.run_id, c.is_limited, c.running + c.rank AS going, c.wake_at
-            FROM candidate c WHERE c.max_running IS NULL OR c.running + c.rank <= c.max_running
-            ORDER BY c.running + c.rank, c.wake_at LIMIT p_limit
+            SELECT r.tenant_id, r.run_id, r.by_agent FROM (
+                SELECT c.tenant_id, c.running, c.places, c.by_agent, c.run_id, c.wake_at, row_number() OVER (
+                    PARTITION BY c.tenant_id ORDER BY c.priority DESC, c.wake_at, c.run_id) AS place
+                FROM candidate c) r
+            WHERE r.place <= r.places
+            ORDER BY r.running + r.place, r.wake_at LIMIT p_limit
         ), taken AS MATERIALIZED (
-            SELECT q.tenant_id, q.run_id FROM (
-                SELECT c.tenant_id, count(*) AS places FROM chosen c GROUP BY c.tenant_id) quota
+            -- The locks are taken while the index is read, so that claimers at work at once take different runs.
+            SELECT due.tenant_id, due.run_id FROM (
+                SELECT t.tenant_id, t.priority, (SELECT count(*) FROM chosen c WHERE c.tenant_id = t.tenant_id) AS places
+                FROM tenant t WHERE NOT t.by_agent) quota
             CROSS JOIN LATERAL (
-                SELECT due.tenant_id, due.run_id FROM generate_series(9, 0, -1) priority CROSS JOIN LATERAL (
+                SELECT q.tenant_id, q.run_id FROM generate_series(quota.priority, 0, -1) priority CROSS JOIN LATERAL (
                     SELECT q.tenant_id, q.run_id FROM public.run_queue q
                     WHERE q.tenant_id = quota.tenant_id AND q.priority = priority.priority AND q.owner IS NULL
                       AND q.wake_at <= p_now AND q.format <= p_format
-                    ORDER BY q.wake_at, q.run_id LIMIT quota.places FOR UPDATE SKIP LOCKED) due
-                LIMIT quota.places) q
+                    ORDER BY q.wake_at, q.run_id LIMIT quota.places FOR UPDATE SKIP LOCKED) q
+                LIMIT quota.places) due
+            UNION ALL
+            SELECT due.tenant_id, due.run_id FROM chosen c CROSS JOIN LATERAL (
+                SELECT q.tenant_id, q.run_id FROM public.run_queue q
+                WHERE q.tenant_id = c.tenant_id AND q.run_id = c.run_id AND q.owner IS NULL AND q.wake_at <= p_now
+                FOR UPDATE SKIP LOCKED) due
+            WHERE c.by_agent
         )
         UPDATE public.run_queue q SET owner = p_owner, epoch = q.epoch + 1, wake_at = NULL FROM taken
         WHERE q.tenant_id = taken.tenant_id AND q.run_id = taken.run_id
@@ -154,8 +217,8 @@ END $$;
 -- are dead or unknown, 500 at most, due at p_now. Answers how many of each; anybody may call it at any time.
 CREATE FUNCTION public.runproof_reap(p_grace interval, p_now bigint) RETURNS TABLE (workers bigint, runs bigint)
 LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
-SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off SET enable_seqscan = off
+SET enable_bitmapscan = off SET enable_sort = off SET enable_hashjoin = off SET enable_mergejoin = off
 AS $$
 BEGIN
     UPDATE public.workers w SET dead = true FROM (
@@ -185,8 +248,9 @@ END $$;
 
 -- Transitions that are committed and have no leaf, in the order in which they get one.
 CREATE FUNCTION public.runproof_unplaced(p_limit int) RETURNS TABLE (id bigint, tenant_id text)
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off
+SET enable_sort = off SET enable_hashjoin = off SET enable_mergejoin = off
 AS $$
     SELECT t.id, t.tenant_id FROM public.transitions t
     WHERE t.id > (SELECT h.settled_id FROM public.ledger_head h) AND NOT EXISTS (
@@ -197,24 +261,32 @@ $$;
 
 -- Whether any run of any tenant is due that a worker of that format could take, limits aside.
 CREATE FUNCTION public.runproof_has_due(p_now bigint, p_format int) RETURNS boolean
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off
+SET enable_sort = off SET enable_hashjoin = off SET enable_mergejoin = off
 AS $$
-    WITH RECURSIVE tenant (id) AS (
-        (SELECT q.tenant_id FROM public.run_queue q WHERE q.owner IS NULL AND q.wake_at IS NOT NULL
-         ORDER BY q.tenant_id LIMIT 1)
+    WITH RECURSIVE pair (tenant_id, priority, wake_at) AS (
+        (SELECT q.tenant_id, q.priority, q.wake_at FROM public.run_queue q
+         WHERE q.owner IS NULL AND q.wake_at IS NOT NULL
+         ORDER BY q.tenant_id, q.priority DESC, q.wake_at, q.run_id LIMIT 1)
         UNION ALL
-        SELECT next.tenant_id FROM tenant CROSS JOIN LATERAL (
-            SELECT q.tenant_id FROM public.run_queue q
-            WHERE q.owner IS NULL AND q.wake_at IS NOT NULL AND q.tenant_id > tenant.id
-            ORDER BY q.tenant_id LIMIT 1) next
+        SELECT next.tenant_id, next.priority, next.wake_at FROM pair CROSS JOIN LATERAL (
+            (SELECT q.tenant_id, q.priority, q.wake_at FROM public.run_queue q
+             WHERE q.owner IS NULL AND q.wake_at IS NOT NULL
+               AND q.tenant_id = pair.tenant_id AND q.priority < pair.priority
+             ORDER BY q.priority DESC, q.wake_at, q.run_id LIMIT 1)
+            UNION ALL
+            (SELECT q.tenant_id, q.priority, q.wake_at FROM public.run_queue q
+             WHERE q.owner IS NULL AND q.wake_at IS NOT NULL AND q.tenant_id > pair.tenant_id
+             ORDER BY q.tenant_id, q.priority DESC, q.wake_at, q.run_id LIMIT 1)
+            LIMIT 1) next
     )
     SELECT EXISTS (
-        SELECT 1 FROM tenant CROSS JOIN generate_series(0, 9) priority CROSS JOIN LATERAL (
+        SELECT 1 FROM pair WHERE pair.wake_at <= p_now AND EXISTS (SELECT 1 FROM (
             SELECT 1 FROM public.run_queue q
-            WHERE q.tenant_id = tenant.id AND q.priority = priority.priority AND q.owner IS NULL
+            WHERE q.tenant_id = pair.tenant_id AND q.priority = pair.priority AND q.owner IS NULL
               AND q.wake_at <= p_now AND q.format <= p_format
-            LIMIT 1) due)
+            ORDER BY q.wake_at, q.run_id LIMIT 1) readable))
 $$;
 
 -- What a worker holds, of all tenants.
@@ -312,8 +384,9 @@ REVOKE ALL ON FUNCTION
     public.runproof_refuse(), public.runproof_runs_insert(), public.runproof_runs_update(), public.runproof_traces_update(),
     public.runproof_traces_delete(), public.runproof_steps_insert(), public.runproof_steps_update(),
     public.runproof_steps_delete(), public.runproof_transitions_insert(), public.runproof_transitions_update(),
-    public.runproof_claim(text, bigint, int, int, text), public.runproof_reap(interval, bigint),
-    public.runproof_unplaced(int), public.runproof_has_due(bigint, int), public.runproof_owned(text)
+    public.runproof_claim(text, bigint, int, int, text), public.runproof_due_by_agent(text, bigint, bigint, int),
+    public.runproof_reap(interval, bigint), public.runproof_unplaced(int), public.runproof_has_due(bigint, int),
+    public.runproof_owned(text)
     FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
     public.runproof_claim(text, bigint, int, int, text), public.runproof_reap(interval, bigint),

@@ -4,7 +4,7 @@
 SELECT size, settled_id, pg_catalog.pg_current_xact_id()::text::bigint AS own,
        pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::text::bigint AS oldest
 FROM public.ledger_head
-WHERE only = 1 AND (
+WHERE "only" = 1 AND (
     settled_id < $1 OR size > (SELECT coalesce(max(c.size), 0) FROM public.checkpoints c)
     OR EXISTS (SELECT 1 FROM public.runproof_unplaced(1)))
 FOR UPDATE SKIP LOCKED;

@@ -154,29 +154,52 @@ fn the_schema_is_the_one_in_the_snapshot() {
 }
 
 /// A column as the page describes it: name, type.
-type Column = (String, String);
+pub(crate) type Column = (String, String);
+
+/// Which store the page is asked about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// SQLite.
+    Embedded,
+    /// Postgres.
+    Postgres,
+}
+
+impl Place {
+    /// Whether a heading or a type is of this store: what is of one store only says so.
+    fn has(self, text: &str) -> bool {
+        match self {
+            Self::Embedded => !text.contains("Postgres only"),
+            Self::Postgres => !text.contains("embedded only"),
+        }
+    }
+}
 
 /// Tables of the page with their columns; a table is a heading of the third level.
-fn described() -> BTreeMap<String, Vec<Column>> {
+pub(crate) fn described(place: Place) -> BTreeMap<String, Vec<Column>> {
     let mut tables: BTreeMap<String, Vec<Column>> = BTreeMap::new();
     let (mut table, mut in_columns) = (None, false);
     for line in spec().lines() {
         in_columns = !line.is_empty() && (in_columns || line.starts_with("| column |"));
         if line.starts_with('#') {
-            table = line.strip_prefix("### `").and_then(|rest| rest.split('`').next()).map(str::to_owned);
+            let heading = line.strip_prefix("### `").filter(|rest| place.has(rest));
+            table = heading.and_then(|rest| rest.split('`').next()).map(str::to_owned);
             if let Some(name) = &table {
                 assert!(tables.insert(name.clone(), Vec::new()).is_none(), "`{name}` is described twice");
             }
         } else if let (Some(table), Some(row)) = (&table, line.strip_prefix("| `").filter(|_| in_columns)) {
             let cells: Vec<&str> = row.split(" | ").collect();
             let kind = cells[1].split(',').next().unwrap();
+            if !place.has(cells[1]) {
+                continue;
+            }
             tables.get_mut(table).unwrap().push((cells[0].trim_end_matches('`').to_owned(), kind.to_owned()));
         }
     }
     tables
 }
 
-fn columns(db: &Connection, table: &str) -> Vec<Column> {
+pub(crate) fn columns(db: &Connection, table: &str) -> Vec<Column> {
     // Generated columns are hidden from `pragma_table_info`. The column of a view has no type: it is text.
     let mut statement = db.prepare("SELECT name, type FROM pragma_table_xinfo(?1)").unwrap();
     let typed = |kind: String| match kind.trim_end_matches(" GENERATED ALWAYS") {
@@ -187,14 +210,17 @@ fn columns(db: &Connection, table: &str) -> Vec<Column> {
     rows.collect::<Result<_, _>>().unwrap()
 }
 
+/// Every table and view.
+pub(crate) fn tables(db: &Connection) -> BTreeSet<String> {
+    names(db, "SELECT name FROM sqlite_master WHERE type IN ('table', 'view')").into_iter().collect()
+}
+
 #[test]
 fn every_table_and_column_is_described_and_nothing_else() {
     let disk = OnDisk::new();
     let db = disk.raw();
-    let described = described();
-    let exist: BTreeSet<String> =
-        names(&db, "SELECT name FROM sqlite_master WHERE type IN ('table', 'view')").into_iter().collect();
-    assert_eq!(described.keys().cloned().collect::<BTreeSet<_>>(), exist);
+    let described = described(Place::Embedded);
+    assert_eq!(described.keys().cloned().collect::<BTreeSet<_>>(), tables(&db));
     for (table, described) in described {
         assert_eq!(described, columns(&db, &table), "columns of `{table}`");
     }
