@@ -78,7 +78,7 @@ macro_rules! held_to_it {
                 a_stale_append_writes_nothing_at_all,
                 writes_of_one_append_follow_each_other,
                 a_version_is_never_used_twice,
-                a_version_is_the_leaf_of_the_transition_that_wrote_it,
+                a_version_names_the_transition_that_wrote_it,
                 no_tenant_reads_or_writes_keys_of_another,
                 an_expired_key_is_stored_until_somebody_writes,
                 the_longest_expired_go_first_up_to_the_limit,

@@ -12,7 +12,7 @@ use crate::cluster::{self, Database};
 use crate::support::{Keeper, Subject};
 
 /// Names under which stories claim runs: each has a lease.
-const WORKERS: &[&str] = &["w_1", "w_2", "w_3", "w_4", "w_5", "w_6", "w_7", "w_8"];
+const WORKERS: &[&str] = &["w_0", "w_1", "w_2", "w_3", "w_4", "w_5", "w_6", "w_7", "w_8", "w_9"];
 
 /// The runtime of every store under test.
 pub(crate) fn runtime() -> &'static Runtime {
@@ -136,6 +136,7 @@ impl Subject for OnPostgres {
     }
 
     fn rewrite(&self, tenant: &str, run_id: &str, from: &str, to: &str) {
+        runtime().block_on(self.pg().sequence()).unwrap(); // what was recorded has its leaf already
         self.raw(&format!(
             "ALTER TABLE public.transitions DISABLE TRIGGER transitions_update;
              UPDATE public.transitions SET events = replace(events, '{from}', '{to}')

@@ -477,6 +477,11 @@ pub(crate) fn evidence(store: &dyn Store, tenant: &str, run_id: &str) -> Evidenc
     block_on(store.evidence(tenant, run_id)).unwrap()
 }
 
+/// The version of a key that this transition wrote: its id, or its leaf where it has one from the start.
+pub(crate) fn version_of(row: &TransitionRow) -> u64 {
+    row.arrival.map_or(row.first_leaf, |(id, _)| u64::try_from(id).ok()).expect("a place")
+}
+
 /// One event with its place in the ledger.
 pub(crate) struct Placed {
     pub(crate) index: u64,
@@ -509,7 +514,7 @@ pub(crate) fn returned_at(store: &dyn Store, tenant: &str, run_id: &str, call: &
             if body.step_id == call.step_id && body.item == call.item.text() && body.outcome == AttemptOutcome::Done)
     };
     let row = transitions.iter().find(|row| placed(std::slice::from_ref(row)).iter().any(says_so));
-    row.and_then(|row| row.first_leaf)
+    row.map(version_of)
 }
 
 /// Roots of the subtrees that a proof calls for.

@@ -111,7 +111,7 @@ pub fn functions() -> Vec<Function> {
         let (head, body) = text.split_once("AS $$").unwrap_or((text, ""));
         Function { name: name(text), body, is_definer: head.contains("SECURITY DEFINER") }
     };
-    statements("\nCREATE FUNCTION public.", "$$;\n").map(function).collect()
+    statements("\nCREATE FUNCTION public.", "$$;").map(function).collect()
 }
 
 /// Checks a database that is at head.

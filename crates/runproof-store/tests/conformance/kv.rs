@@ -152,13 +152,13 @@ pub(crate) fn a_version_is_never_used_twice(subject: &mut dyn Subject) {
     assert!(seen.is_sorted_by(|one, next| one < next), "{seen:?}");
 }
 
-pub(crate) fn a_version_is_the_leaf_of_the_transition_that_wrote_it(subject: &mut dyn Subject) {
+pub(crate) fn a_version_names_the_transition_that_wrote_it(subject: &mut dyn Subject) {
     let (store, values) = (subject.store(), subject.key_values());
     let append = bringing(store.as_ref(), TENANT, vec![put("k", "1", Guard::Absent)]);
     let run_id = append.run_id.clone();
     block_on(store.append(append)).unwrap();
     let transitions = evidence(store.as_ref(), TENANT, &run_id).transitions;
-    assert_eq!(version(values.as_ref(), "k"), transitions.last().unwrap().first_leaf.unwrap());
+    assert_eq!(version(values.as_ref(), "k"), version_of(transitions.last().unwrap()));
 }
 
 pub(crate) fn no_tenant_reads_or_writes_keys_of_another(subject: &mut dyn Subject) {
