@@ -194,8 +194,11 @@ fn database(url: &str) -> Result<Database, AppError> {
         return Ok(Database::Postgres(address));
     }
     let scheme = url.split(':').next().unwrap_or_default();
-    Err(AppError::new(Code::DatabaseUrl, format!("DATABASE_URL has the scheme `{scheme}`, expected sqlite://PATH or postgres://…"))
-        .hint("sqlite:///path/to/runproof.db, postgres://USER@HOST/DATABASE, or unset DATABASE_URL for the embedded store"))
+    Err(AppError::new(
+        Code::DatabaseUrl,
+        format!("DATABASE_URL has the scheme `{scheme}`, expected sqlite://PATH or postgres://…"),
+    )
+    .hint("sqlite:///path/to/runproof.db, postgres://USER@HOST/DATABASE, or unset DATABASE_URL for the embedded store"))
 }
 
 /// The person at the command line.

@@ -590,7 +590,9 @@ impl Drop for Driven<'_> {
 
 /// Whether the same may work a little later.
 fn passes(error: &AppError) -> bool {
-    matches!(error.code, Code::StoreUnavailable | Code::StoreOutcomeUnknown | Code::StoreConflict | Code::StoreStale)
+    let at_the_store =
+        matches!(error.code, Code::StoreUnavailable | Code::StoreOutcomeUnknown | Code::StoreConflict | Code::StoreStale);
+    at_the_store || error.code.is_of_a_server()
 }
 
 impl Command {

@@ -23,7 +23,7 @@ pub fn address(url: &str) -> Result<Option<Address>, AppError> {
     }
     let refused = |problem| {
         AppError::new(Code::DatabaseUrl, format!("DATABASE_URL is not an address of Postgres: {problem}"))
-            .hint("postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=require; in a password, `@` is %40 and `/` is %2F")
+            .hint("postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=require (or prefer, disable); in a password, `@` is %40 and `/` is %2F")
     };
     Address::parse(url).map(Some).map_err(refused)
 }
