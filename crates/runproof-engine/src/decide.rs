@@ -5,13 +5,14 @@
 
 pub(crate) mod advance;
 mod begin;
-mod progress;
+pub(crate) mod progress;
 pub(crate) mod record;
 
 use std::time::Duration;
 
 use runproof_proof::event::{
-    Actor, EffectClass, EndReason, EndStatus, Resolution, RunCancelRequested, RunClaimed, RunPlanned, StepResolved,
+    Actor, EffectClass, EndReason, EndStatus, Resolution, RunCancelRequested, RunClaimed, RunPaused, RunPlanned,
+    RunResumed, StepResolved,
 };
 use serde_json::Value;
 
@@ -19,6 +20,7 @@ pub use record::Outcome;
 
 use crate::draft::{Draft, DraftError, Intended, Line};
 use crate::plan::{PlanFinding, Prepared};
+use crate::ports::Claim;
 use crate::run::{CallId, Run, WaitReason};
 use crate::skill::Skills;
 
@@ -38,6 +40,20 @@ pub enum Command {
     Record(CallId, Outcome),
     /// Somebody asks for the run to be cancelled.
     Cancel {
+        /// Who.
+        actor: Actor,
+        /// Why.
+        reason: Option<String>,
+    },
+    /// Somebody asks for the run to be paused: nothing is begun until it is resumed.
+    Pause {
+        /// Who.
+        actor: Actor,
+        /// Why.
+        reason: Option<String>,
+    },
+    /// Somebody lets a paused run go on.
+    Resume {
         /// Who.
         actor: Actor,
         /// Why.
@@ -164,6 +180,18 @@ pub enum Next {
     Ended(EndStatus),
 }
 
+impl Next {
+    /// What becomes of the claim of somebody who only puts something on record, and does not go on with the run.
+    pub fn leave(&self, now: u64) -> Claim {
+        match self {
+            Self::Open(_) | Self::NeedsPlan => Claim::Release(now),
+            Self::Sleep(until) => Claim::Release(*until),
+            Self::Wait(_, until) => until.map_or(Claim::Park, Claim::Release),
+            Self::Ended(_) => Claim::End,
+        }
+    }
+}
+
 /// A command that the run's state does not allow. Nothing was decided.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
@@ -197,6 +225,12 @@ pub enum Refusal {
     /// The run was asked to be cancelled before.
     #[error("run `{0}` is being cancelled already")]
     CancelRequested(String),
+    /// The run was paused before.
+    #[error("run `{0}` is paused already")]
+    Paused(String),
+    /// Nothing to resume.
+    #[error("run `{0}` is not paused")]
+    NotPaused(String),
     /// The plan is not valid.
     #[error("the planner's plan is not valid: {0}")]
     Plan(String),
@@ -227,17 +261,30 @@ pub(crate) fn go_on(run: Run, command: Command, context: &Context<'_>) -> Result
         Command::Claim { worker, epoch } => draft.push(|_| Ok(RunClaimed { epoch, worker }))?,
         Command::Record(call, outcome) => record::record(&mut draft, &call, outcome)?,
         Command::Cancel { actor, reason } => {
-            if draft.run.cancel.is_some() {
-                return Err(Refusal::CancelRequested(draft.run.id.clone()));
-            }
+            not_cancelled(&draft.run)?;
             let reason = reason.map(Value::String);
             draft.push(|c| Ok(RunCancelRequested { actor, reason: c.commit_some("reason", reason.as_ref())? }))?;
         }
+        Command::Pause { actor, reason } => {
+            not_cancelled(&draft.run)?;
+            if draft.run.paused.is_some() {
+                return Err(Refusal::Paused(draft.run.id.clone()));
+            }
+            let reason = reason.map(Value::String);
+            draft.push(|c| Ok(RunPaused { actor, reason: c.commit_some("reason", reason.as_ref())? }))?;
+        }
+        Command::Resume { actor, reason } => {
+            not_cancelled(&draft.run)?;
+            if draft.run.paused.is_none() {
+                return Err(Refusal::NotPaused(draft.run.id.clone()));
+            }
+            let reason = reason.map(Value::String);
+            draft.push(|c| Ok(RunResumed { actor, reason: c.commit_some("reason", reason.as_ref())? }))?;
+            return Ok(only_recorded(draft));
+        }
         Command::Resolve { call, resolution, actor, reason } => {
             resolve(&mut draft, &call, resolution, actor, reason)?;
-            // Only put on record: a worker goes on, so that whoever resolves need not wait for the rest of the run.
-            let next = Next::Sleep(draft.at);
-            return Ok(decision(draft, next));
+            return Ok(only_recorded(draft));
         }
         Command::Plan(plan) => planned(&mut draft, &Prepared::new(plan).map_err(refused_plan)?, None)?,
         Command::PlannerFailed { message } => {
@@ -251,6 +298,16 @@ pub(crate) fn go_on(run: Run, command: Command, context: &Context<'_>) -> Result
 
 fn decision(draft: Draft, next: Next) -> Decision {
     Decision { lines: draft.lines, run: draft.run, calls: draft.calls, next }
+}
+
+/// Only put on record: a worker goes on, so that whoever said it need not wait for the rest of the run.
+fn only_recorded(draft: Draft) -> Decision {
+    let next = Next::Sleep(draft.at);
+    decision(draft, next)
+}
+
+fn not_cancelled(run: &Run) -> Result<(), Refusal> {
+    if run.cancel.is_some() { Err(Refusal::CancelRequested(run.id.clone())) } else { Ok(()) }
 }
 
 /// Adds the plan with the values of its inputs, and nothing else: whoever claims the run goes on from there.

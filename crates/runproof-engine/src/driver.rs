@@ -1,6 +1,7 @@
 //! The one loop: decide, append, perform. Everything that a run does to the world happens here.
 
 mod perform;
+mod signals;
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -8,7 +9,9 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use runproof_proof::event::{Actor, EffectClass, EndStatus};
+use runproof_proof::event::{EffectClass, EndStatus};
+pub use signals::{Asked, Signals, Wish};
+use signals::{unmet, wanted};
 
 use crate::decide::{Command, Context, Decision, Next, Outcome, Refusal, go_on};
 use crate::draft::{Intended, Line};
@@ -41,14 +44,6 @@ pub struct Driver {
     pub lease: Arc<dyn Lease>,
     /// Told of every write.
     pub observer: Arc<dyn Observer>,
-}
-
-/// Tells a driver that somebody wants its run to be cancelled.
-pub trait CancelSignal: Send + Sync {
-    /// Who asked, and why, once somebody has.
-    fn requested(&self) -> Option<(Actor, Option<String>)>;
-    /// Ends when somebody asks.
-    fn wait(&self) -> crate::ports::BoxFuture<'_, ()>;
 }
 
 /// Where a driven run was left.
@@ -116,7 +111,7 @@ impl Driver {
     ///
     /// # Errors
     /// [`DriveError`]: the run must be forgotten; whoever claims it next goes on from what is stored.
-    pub async fn drive(&self, claimed: Claimed, cancel: &dyn CancelSignal) -> Result<(Run, Left), DriveError> {
+    pub async fn drive(&self, claimed: Claimed, signals: &dyn Signals) -> Result<(Run, Left), DriveError> {
         let Claimed { mut run, fence } = claimed;
         let mut stored = run.clone();
         let mut pending = Pending::default();
@@ -131,7 +126,7 @@ impl Driver {
         }
         let mut command = Command::Claim { worker: fence.owner.clone(), epoch: fence.epoch };
         loop {
-            let Decision { lines, run: after, calls, next } = self.step(run, command, &mut pending, cancel)?;
+            let Decision { lines, run: after, calls, next } = self.step(run, command, &mut pending, signals)?;
             run = after;
             pending.lines.extend(lines);
             intended.extend(calls);
@@ -139,7 +134,7 @@ impl Driver {
             if let Some(pure) = pure.filter(|_| !pending.is_full()) {
                 // Nothing outside this process can see a pure call: its intent and outcome commit together.
                 let takeoff = self.takeoff(intended.remove(pure));
-                let Landed { call, outcome, .. } = self.invoke(takeoff, run.deadline(), cancel).await;
+                let Landed { call, outcome, .. } = self.invoke(takeoff, run.deadline(), signals).await;
                 command = Command::Record(call, outcome);
                 continue;
             }
@@ -152,8 +147,8 @@ impl Driver {
                     // Nothing of it is on record: the attempt is still open, and is made again over what is stored now.
                     run = stored.clone();
                     intended.clear();
-                    flights.push(Box::pin(self.invoke(Takeoff { again: true, ..takeoff }, run.deadline(), cancel)));
-                    command = self.wait(&mut flights, &due, &mut pending, &mut landed, cancel).await;
+                    flights.push(Box::pin(self.invoke(Takeoff { again: true, ..takeoff }, run.deadline(), signals)));
+                    command = self.wait(&mut flights, &due, &mut pending, &mut landed, (&run, signals)).await;
                     continue;
                 }
                 (committed, _) => committed?,
@@ -165,9 +160,9 @@ impl Driver {
             stored = run.clone();
             due = next.clone();
             for call in intended.drain(..) {
-                flights.push(Box::pin(self.invoke(self.takeoff(call), run.deadline(), cancel)));
+                flights.push(Box::pin(self.invoke(self.takeoff(call), run.deadline(), signals)));
             }
-            command = self.wait(&mut flights, &next, &mut pending, &mut landed, cancel).await;
+            command = self.wait(&mut flights, &next, &mut pending, &mut landed, (&run, signals)).await;
         }
     }
 
@@ -175,30 +170,34 @@ impl Driver {
         Takeoff { intended, started: self.clock.now(), again: false }
     }
 
-    /// Waits until an attempt is over, the time of something has come, or somebody wants the run to be cancelled. An
-    /// attempt under way sees a cancellation itself, and is over soon.
+    /// Waits until an attempt is over, the time of something has come, or somebody wants something of the run. An attempt
+    /// under way sees a cancellation itself, and is over soon.
     async fn wait(
         &self,
         flights: &mut Flights<'_>,
         next: &Next,
         pending: &mut Pending,
         from: &mut Option<Takeoff>,
-        cancel: &dyn CancelSignal,
+        (run, signals): (&Run, &dyn Signals),
     ) -> Command {
         let until = match next {
             Next::Open(until) => *until,
             Next::Sleep(until) => Some(*until),
             Next::Wait(..) | Next::NeedsPlan | Next::Ended(_) => None,
         };
-        let delay = |until: u64| self.clock.sleep(until.saturating_sub(self.clock.now()));
-        let landed = match until {
-            _ if flights.is_empty() => {
-                first(delay(until.unwrap_or(0)), cancel.wait()).await;
-                None
+        let due = async {
+            match until {
+                Some(until) => self.clock.sleep(until.saturating_sub(self.clock.now())).await,
+                None => std::future::pending().await,
             }
-            Some(until) => either(flights.next(), delay(until)).await.flatten(),
-            None => flights.next().await,
         };
+        let landed = async {
+            match flights.next().await {
+                Some(landed) => landed,
+                None => std::future::pending().await,
+            }
+        };
+        let landed = either(landed, first(due, wanted(signals, run))).await;
         match landed {
             Some(Landed { call, outcome, writes, takeoff }) => {
                 pending.writes = writes;
@@ -209,16 +208,16 @@ impl Driver {
         }
     }
 
-    /// Decides on a command; when somebody wants the run to be cancelled, that goes on record first.
+    /// Decides on a command; when somebody wants something of the run, that goes on record first.
     fn step(
         &self,
         mut run: Run,
         command: Command,
         pending: &mut Pending,
-        cancel: &dyn CancelSignal,
+        signals: &dyn Signals,
     ) -> Result<Decision, Refusal> {
-        if let Some((actor, reason)) = cancel.requested().filter(|_| run.cancel.is_none()) {
-            let decision = self.decide(run, Command::Cancel { actor, reason })?;
+        if let Some(asked) = unmet(signals, &run) {
+            let decision = self.decide(run, asked.into())?;
             if decision.run.seal.is_some() {
                 return Ok(decision);
             }
@@ -235,14 +234,13 @@ impl Driver {
 
     /// What becomes of the claim, and where the run is left, if it is.
     fn claim_after(&self, next: &Next) -> (Claim, Option<Left>) {
+        let now = self.clock.now();
         match next {
             Next::Open(_) | Next::NeedsPlan => (Claim::Keep, None),
-            Next::Sleep(until) if until.saturating_sub(self.clock.now()) <= INLINE_DELAY => (Claim::Keep, None),
-            Next::Sleep(until) => (Claim::Release(*until), Some(Left::Until(*until))),
-            Next::Wait(reason, until) => {
-                (until.map_or(Claim::Park, Claim::Release), Some(Left::Waiting(reason.clone())))
-            }
-            Next::Ended(status) => (Claim::End, Some(Left::Ended(*status))),
+            Next::Sleep(until) if until.saturating_sub(now) <= INLINE_DELAY => (Claim::Keep, None),
+            Next::Sleep(until) => (next.leave(now), Some(Left::Until(*until))),
+            Next::Wait(reason, _) => (next.leave(now), Some(Left::Waiting(reason.clone()))),
+            Next::Ended(status) => (next.leave(now), Some(Left::Ended(*status))),
         }
     }
 

@@ -15,7 +15,7 @@ use runproof_proof::payload::PayloadLine;
 use runproof_proof::report::{Check, Report};
 use serde_json::Value;
 
-use crate::decide::{Facts, Outcome, SkillFacts, advance, record};
+use crate::decide::{Facts, Outcome, SkillFacts, advance, progress, record};
 use crate::draft::Draft;
 use crate::plan::Plan;
 use crate::reference::{Reference, Root};
@@ -105,8 +105,8 @@ struct Replayer {
     run: Run,
     replay: Replay,
     withheld: BTreeSet<Withheld>,
-    /// What of it the plan names, once somebody asked: a plan is read for it once.
-    named: Option<BTreeSet<Withheld>>,
+    /// What of it the steps of the plan name, once somebody asked: a plan is read for it once.
+    named: Option<BTreeSet<(usize, Withheld)>>,
     /// Events ahead that were compared as part of an earlier decision.
     agreed: usize,
     /// The run was ended for its size, and not all of it is shown.
@@ -185,13 +185,17 @@ impl Replayer {
         self.replay.findings.push(finding.differs(expected, event.body.kind()));
     }
 
-    /// Whether a decision may depend on something that is not shown.
+    /// Whether a decision may depend on something that is not shown: whether a step names it that is under way.
     fn depends_on_withheld(&mut self) -> bool {
         if self.hidden || self.withheld.is_empty() {
             return self.hidden;
         }
         let Some(plan) = &self.run.plan else { return true };
-        self.named.get_or_insert_with(|| named(plan)).iter().any(|named| self.withheld.contains(named))
+        let named = self.named.get_or_insert_with(|| named(plan));
+        let needed = |(step, what): &(usize, Withheld)| {
+            self.withheld.contains(what) && progress::is_under_way(&self.run, plan, *step)
+        };
+        named.iter().any(needed)
     }
 
     fn remember(&mut self, event: &Event, values: &Values) {
@@ -245,9 +249,9 @@ fn describe(next: Option<&crate::decide::Next>) -> String {
     next.map_or_else(|| "nothing to do".to_owned(), |next| format!("{next:?}").chars().take(60).collect())
 }
 
-/// Everything that a plan names and that could be withheld.
-fn named(plan: &Plan) -> BTreeSet<Withheld> {
-    let of = |(index, reference): (usize, Reference)| match reference.root {
+/// Everything that steps of a plan name and that could be withheld, with the place of the step.
+fn named(plan: &Plan) -> BTreeSet<(usize, Withheld)> {
+    let of = |index: usize, reference: Reference| match reference.root {
         Root::Step(id) => Some(Withheld::Output(id)),
         Root::Output(key) => {
             let of_key = plan.steps.iter().find(|step| step.output_key.as_ref() == Some(&key));
@@ -258,7 +262,7 @@ fn named(plan: &Plan) -> BTreeSet<Withheld> {
         Root::Item => Some(Withheld::Items(index)),
         Root::StepStatus(_) | Root::ItemIndex | Root::RunId | Root::Tenant | Root::Agent => None,
     };
-    plan.references().into_iter().filter_map(of).collect()
+    plan.references().into_iter().filter_map(|(index, reference)| Some((index, of(index, reference)?))).collect()
 }
 
 /// The body as JSON, without commitments: those are under salts that a replay does not have.

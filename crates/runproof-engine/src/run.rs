@@ -58,8 +58,8 @@ pub struct Run {
     pub steps: Vec<Arc<Settled>>,
     /// Places in `steps` of those that failed.
     pub failures: Vec<usize>,
-    /// Whether an operator paused it, and since when.
-    pub paused_at: Option<u64>,
+    /// Who paused it, if it is, and since when.
+    pub paused: Option<(Actor, u64)>,
     /// Who asked for it to be cancelled.
     pub cancel: Option<Actor>,
     /// The seal and when it was set.
@@ -206,7 +206,7 @@ impl Run {
             progress: BTreeMap::new(),
             steps: Vec::new(),
             failures: Vec::new(),
-            paused_at: None,
+            paused: None,
             cancel: None,
             seal: None,
             error: None,
@@ -249,8 +249,8 @@ impl Run {
         if self.seal.is_some() || self.open().next().is_some() {
             return None;
         }
-        if let Some(since) = self.paused_at {
-            return Some((WaitReason::Paused, since));
+        if let Some((_, since)) = &self.paused {
+            return Some((WaitReason::Paused, *since));
         }
         let retry = self.active.iter().filter_map(|call| Some((call.retry_at()?, call.returned_at))).min();
         if let Some((at, since)) = retry {

@@ -27,6 +27,8 @@ struct Page {
     over: bool,
     /// Appends until the process dies; 0: it lives.
     dies_in: u32,
+    /// Appends with writes that come too late.
+    stale: u32,
     /// Bytes of the largest append.
     largest: usize,
 }
@@ -41,6 +43,7 @@ impl Book {
             wake_at: Some(run.created_at),
             over: run.seal.is_some(),
             dies_in: 0,
+            stale: 0,
             largest: 0,
         };
         Self { log: run.log.clone(), tenant: run.tenant.clone(), run_id: run.id.clone(), page: Mutex::new(page) }
@@ -62,6 +65,11 @@ impl Book {
     /// The process dies instead of making its `nth` append from now.
     pub(crate) fn die_at(&self, nth: u32) {
         self.page.lock().unwrap().dies_in = nth;
+    }
+
+    /// Others write the same key before each of the next appends with writes.
+    pub(crate) fn stale(&self, times: u32) {
+        self.page.lock().unwrap().stale = times;
     }
 
     /// What a process does that starts after another one ended.
@@ -124,6 +132,10 @@ impl Journal for Book {
         page.dies_in = page.dies_in.saturating_sub(1);
         if dies {
             return Err(StoreError::Unavailable("the process died".to_owned()));
+        }
+        if !append.writes.is_empty() && page.stale > 0 {
+            page.stale -= 1;
+            return Err(StoreError::Stale { key: "k".to_owned() });
         }
         let bytes = append.lines.iter().map(|line| line.bytes.len() + line.payload.as_ref().map_or(0, Vec::len)).sum();
         page.largest = page.largest.max(bytes);

@@ -5,13 +5,13 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use runproof_engine::driver::CancelSignal;
+use runproof_engine::driver::{Asked, Signals, Wish};
 use runproof_engine::ports::{BoxFuture, Clock, Entropy, Secrets};
 use runproof_engine::skill::{
     Attempt, AttemptResult, CostModel, Dispatch, EffectClass, ErrorCategory, Failure, Idempotency, Limits, Manifest,
@@ -122,24 +122,38 @@ impl Secrets for Vault {
     }
 }
 
-/// A person who may press cancel.
+/// Somebody who watches a run, and may press cancel, pause or resume while it is driven.
 #[derive(Default)]
-pub(crate) struct Cancel(AtomicBool);
+pub(crate) struct Cancel(Mutex<Option<Wish>>);
 
 impl Cancel {
     pub(crate) fn ask(&self) {
-        self.0.store(true, Ordering::SeqCst);
+        self.press(Wish::Cancel);
+    }
+
+    pub(crate) fn press(&self, wish: Wish) {
+        let mut pressed = self.0.lock().unwrap();
+        if *pressed != Some(Wish::Cancel) {
+            *pressed = Some(wish);
+        }
+    }
+
+    /// What was pressed counts for the run as it was driven; whoever takes it next is not told.
+    pub(crate) fn let_go(&self) {
+        let mut pressed = self.0.lock().unwrap();
+        *pressed = pressed.filter(|wish| *wish == Wish::Cancel);
     }
 }
 
-impl CancelSignal for Cancel {
-    fn requested(&self) -> Option<(Actor, Option<String>)> {
-        self.0.load(Ordering::SeqCst).then(|| (operator(), Some("no longer wanted".to_owned())))
+impl Signals for Cancel {
+    fn asked(&self) -> Option<Asked> {
+        let wish = (*self.0.lock().unwrap())?;
+        Some(Asked { wish, actor: operator(), reason: Some("no longer wanted".to_owned()) })
     }
 
-    fn wait(&self) -> BoxFuture<'_, ()> {
+    fn other_than(&self, wish: Option<Wish>) -> BoxFuture<'_, ()> {
         // Everything that could ask does so while the same task is polled, so nobody has to be woken.
-        Box::pin(poll_fn(|_| if self.0.load(Ordering::SeqCst) { Poll::Ready(()) } else { Poll::Pending }))
+        Box::pin(poll_fn(move |_| if *self.0.lock().unwrap() == wish { Poll::Pending } else { Poll::Ready(()) }))
     }
 }
 
@@ -165,6 +179,8 @@ pub(crate) enum Answer {
     Hangs,
     /// Somebody presses cancel while the call is under way.
     Cancelled,
+    /// Somebody presses something so many milliseconds into the call, which takes so many more.
+    Pressed(Wish, u64, u64),
 }
 
 /// A call as it reached a scripted skill.
@@ -283,6 +299,13 @@ impl Skill for Scripted {
                 (AttemptResult::Unknown(failure("test.reset", ErrorCategory::Network, true)), Vec::new())
             }
             Answer::Hangs => std::future::pending().await,
+            Answer::Pressed(wish, before, after) => {
+                let clock = self.clock.get().expect("the story has a clock");
+                clock.sleep(before * 1000).await;
+                self.cancel.press(wish);
+                clock.sleep(after * 1000).await;
+                (AttemptResult::Done { output: Value::Null }, Vec::new())
+            }
             Answer::Cancelled => {
                 self.cancel.ask();
                 std::future::pending().await

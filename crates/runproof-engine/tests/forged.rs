@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::book::Book;
 use crate::doubles::{START, operator};
+use crate::scenarios::play;
 
 const LOG: &str = "example.org/log";
 
@@ -201,4 +202,69 @@ fn replay_claims_nothing_while_a_decision_could_not_be_made_again() {
     let mut withheld = whole.clone();
     withheld.entries[0].payload = Some(PayloadLine::withheld());
     assert_eq!(result(&withheld), "not_checked");
+}
+
+#[test]
+fn what_begins_while_the_run_is_paused_is_named() {
+    let skips = |resumed: bool| {
+        places(&forge(("anyone", "1"), "say hello", |draft| {
+            planned(draft, &skipped_plan(), None);
+            draft.push(|_| Ok(RunPaused { actor: operator(), reason: None })).unwrap();
+            if resumed {
+                draft.push(|_| Ok(RunResumed { actor: operator(), reason: None })).unwrap();
+            }
+            settled(draft, "a", None);
+        }))
+    };
+    assert!(skips(true).is_empty());
+    assert_eq!(skips(false), ["3 $.kind"]);
+    let plan = json!({"schema": "runproof.plan/v1", "steps": [{"id": "a", "skill": "look"}]});
+    let calls = places(&forge(("anyone", "1"), "say hello", |draft| {
+        planned(draft, &plan, None);
+        draft.push(|_| Ok(RunPaused { actor: operator(), reason: None })).unwrap();
+        let params = json!({});
+        draft
+            .push(|c| {
+                Ok(StepIntended {
+                    attempt: 1,
+                    cost_limit_microcents: 0,
+                    effect: EffectClass::Read,
+                    gate: GateRecord::new(Decision::Allow, "builtin/empty@1"),
+                    idempotency_key: "key".to_owned(),
+                    item: None,
+                    params: c.commit("params", &params)?,
+                    plan_index: 0,
+                    skill: "look".to_owned(),
+                    skill_version: "1".to_owned(),
+                    step_id: "a".to_owned(),
+                    timeout_us: 1,
+                })
+            })
+            .unwrap();
+    }));
+    assert_eq!(calls, ["3 $.kind"]);
+}
+
+#[test]
+fn a_withheld_value_hides_only_the_decisions_of_the_step_that_names_it() {
+    let story = play(
+        r#"
+        skill look read: done {"n": 1}
+        skill pay unsafe: done
+        step a look
+        step b pay {"with": {"n": "{{steps.a.output.n}}"}}
+        step c pay
+        step d pay {"with": {"n": "{{steps.c.output.n}}"}, "on_error": "continue"}
+        ---
+        drive"#,
+    );
+    let mut bundle = story.book.bundle();
+    let whole = replay::replay(&bundle);
+    assert_eq!((whole.findings.len(), whole.skipped), (0, 0));
+    let answer = bundle.entries.iter_mut().find(|entry| matches!(entry.event.body, Body::StepReturned(_))).unwrap();
+    answer.payload = Some(PayloadLine::withheld());
+    let replayed = replay::replay(&bundle);
+    assert_eq!(replayed.findings, []);
+    // The intent of `b` with what it took from `a`, and its settlement.
+    assert_eq!((replayed.skipped, replayed.decisions), (2, whole.decisions - 2));
 }

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! skill NAME EFFECT: ANSWER | ANSWER …   what it does when it is called; the last answer is repeated
-//!                                        (`after MS JSON`: done, but later)
+//!                                        (`after MS JSON`: done, but later; `pauses MS MS`, `resumes MS MS`: after
+//!                                        MS somebody pauses the run or lets it go on; done MS later)
 //! probe NAME: done | not_done | unknown | hang
 //! step ID SKILL {…}                      a step, with further members of its JSON
 //! plan {…}                               further members of the plan
@@ -11,10 +12,12 @@
 //! drive                                  claim it if it is due, and drive it until it ends or waits for somebody
 //! once                                   the same, and stop where it waits for a time
 //! cancel                                 somebody cancels it while nobody drives it
+//! pause, resume                          somebody pauses it, or lets it go on, while nobody drives it
 //! resolve STEP done|not_done             somebody says what came of a step
 //! die N                                  once, and die instead of making the Nth append; another process takes over
 //! lapse N                                the lease does not last the next N times that the driver asks
 //! reap                                   the same, once, and another process is given the run meanwhile
+//! stale N                                others write the same key before each of the next N appends with writes
 //! clock N                                the clock goes back by N milliseconds
 //! later N                                N milliseconds pass
 //! ```
@@ -23,6 +26,7 @@
 mod cancel;
 mod crash;
 mod lease;
+mod pause;
 mod retry;
 mod unknown;
 mod values;
@@ -34,7 +38,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use runproof_engine::admission::{RunRequest, StreamHead, admit, open};
 use runproof_engine::decide::{Command, Context, Decision, decide};
-use runproof_engine::driver::{DriveError, Driver, Left};
+use runproof_engine::driver::{DriveError, Driver, Left, Wish};
 use runproof_engine::ports::{Append, Blind, Claim, Claimed, Clock as _, Entropy as _, Journal as _, Lease};
 use runproof_engine::run::{CallId, Run, WaitReason};
 use runproof_engine::skill::{EffectClass, Guard, Probe, Skills, Write};
@@ -172,6 +176,11 @@ fn answer(text: &str) -> Answer {
         "unknown" => Answer::Unknown,
         "hang" => Answer::Hangs,
         "cancelled" => Answer::Cancelled,
+        "pauses" | "resumes" => {
+            let (before, after) = rest.split_once(' ').unwrap();
+            let wish = if word == "pauses" { Wish::Pause } else { Wish::Resume };
+            Answer::Pressed(wish, before.parse().unwrap(), after.parse().unwrap())
+        }
         other => panic!("no such answer: {other}"),
     }
 }
@@ -246,6 +255,7 @@ impl Story {
                 self.once();
                 self.book.give_back();
             }
+            ["stale", times] => self.book.stale(times.parse().unwrap()),
             ["lapse", times] => self.lease.times.store(times.parse().unwrap(), Ordering::SeqCst),
             ["reap"] => self.lease.reaped.store(true, Ordering::SeqCst),
             ["clock", back] => self.clock.set(self.clock.now() - back.parse::<u64>().unwrap() * 1000),
@@ -255,7 +265,14 @@ impl Story {
                 let claimed = block_on(self.book.claim_run("w_1", "t_1", "r_1")).unwrap();
                 self.run(claimed);
             }
-            ["resolve", step, resolution] => self.resolve(step, Resolution::parse(resolution).unwrap()),
+            ["pause"] => self.say(Command::Pause { actor: operator(), reason: Some("look first".to_owned()) }),
+            ["resume"] => self.say(Command::Resume { actor: operator(), reason: None }),
+            ["resolve", step, resolution] => self.say(Command::Resolve {
+                call: CallId::parse(step).unwrap(),
+                resolution: Resolution::parse(resolution).unwrap(),
+                actor: operator(),
+                reason: "asked them".to_owned(),
+            }),
             other => panic!("no such act: {other:?}"),
         }
     }
@@ -278,6 +295,7 @@ impl Story {
             return None;
         };
         let driven = block_on(self.driver.drive(claimed, self.cancel.as_ref()));
+        self.cancel.let_go();
         self.tell();
         let (run, left) = match driven {
             Ok(driven) => driven,
@@ -292,31 +310,27 @@ impl Story {
             Left::Ended(status) => writeln!(self.out, "= {status}"),
             Left::Until(at) => writeln!(self.out, "= until {}", ms(*at)),
             Left::Waiting(WaitReason::Resolution(step)) => writeln!(self.out, "= waiting for a resolution of {step}"),
+            Left::Waiting(WaitReason::Paused) => writeln!(self.out, "= paused"),
             Left::Waiting(other) => writeln!(self.out, "= waiting: {other:?}"),
         }
         .unwrap();
         Some(left)
     }
 
-    fn resolve(&mut self, step: &str, resolution: Resolution) {
+    /// Somebody says something about the run while nobody drives it.
+    fn say(&mut self, command: Command) {
         let claimed = block_on(self.book.claim_run("w_1", "t_1", "r_1")).unwrap();
         let Some(Claimed { run, fence }) = claimed else {
             self.out.push_str("nothing to do\n");
             return;
         };
-        let command = Command::Resolve {
-            call: CallId::parse(step).unwrap(),
-            resolution,
-            actor: operator(),
-            reason: "asked them".to_owned(),
-        };
         let context = Context { now: self.clock.now(), seed: self.seeds.seed(), facts: &self.driver.skills };
         let decided = decide(&run, command, &context);
-        let (lines, after) = match decided {
-            Ok(Decision { lines, run, .. }) => (lines, run),
+        let (lines, after, claim) = match decided {
+            Ok(Decision { lines, run, next, .. }) => (lines, run, next.leave(context.now)),
             Err(refusal) => {
                 writeln!(self.out, "refused: {refusal}").unwrap();
-                (Vec::new(), run.clone())
+                (Vec::new(), run.clone(), Claim::Release(context.now))
             }
         };
         let append = Append {
@@ -328,7 +342,7 @@ impl Story {
             rows: projection::changes(&run, &after),
             lines: lines.into(),
             writes: Vec::new(),
-            claim: Claim::Release(self.clock.now()),
+            claim,
         };
         block_on(self.book.append(append)).unwrap();
         self.tell();
@@ -363,6 +377,8 @@ fn told(body: &Body) -> String {
     match body {
         Body::RunClaimed(body) => format!("claimed {}", body.epoch),
         Body::RunCancelRequested(_) => "cancel requested".to_owned(),
+        Body::RunPaused(_) => "paused".to_owned(),
+        Body::RunResumed(_) => "resumed".to_owned(),
         Body::StepIntended(body) => {
             format!("intended {}#{} {}", name(&body.step_id, &body.item), body.attempt, body.skill)
         }

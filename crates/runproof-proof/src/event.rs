@@ -174,13 +174,13 @@ pub enum EventError {
     #[error("event is not canonical JSON: {0}")]
     NotCanonical(#[from] NotCanonical),
     /// A newer envelope.
-    #[error("event has version {0}, this verifier knows {VERSION}")]
+    #[error("event has version {0} and needs a newer version of runproof; this one knows {VERSION}")]
     Version(u64),
     /// The envelope lacks a field, has an unknown one, or one of the wrong type.
     #[error("event envelope: {0}")]
     Envelope(String),
-    /// A kind that this version does not know.
-    #[error("unknown event kind `{0}`")]
+    /// A kind that this version does not know: in a store of ours, one of a higher [`FORMAT_LEVEL`].
+    #[error("unknown event kind `{0}`: it needs a newer version of runproof, or somebody changed it")]
     UnknownKind(String),
     /// The body lacks a field, has an unknown one, or one of the wrong type.
     #[error("body of `{kind}`: {problem}")]
@@ -193,6 +193,21 @@ pub enum EventError {
     /// Decodes, but is not spelled the way that this version writes it.
     #[error("event is not spelled canonically at byte {0}")]
     Spelling(usize),
+}
+
+impl EventError {
+    /// Whether a newer version of runproof may read the event. Otherwise no version does: the bytes are damaged.
+    ///
+    /// For whoever stores events. For a verifier, an unknown kind of version 1 is malformed either way, because a new
+    /// kind is a new version of the format.
+    pub fn needs_newer(&self) -> bool {
+        match self {
+            Self::Version(_) | Self::UnknownKind(_) => true,
+            Self::TooLarge(_) | Self::NotCanonical(_) | Self::Envelope(_) | Self::Body { .. } | Self::Spelling(_) => {
+                false
+            }
+        }
+    }
 }
 
 #[derive(Serialize)]

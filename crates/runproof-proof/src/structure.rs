@@ -165,9 +165,9 @@ impl<'a> Walker<'a> {
             Body::RunPlanned(body) => self.planned.plan(body),
             Body::StepExpanded(body) => self.planned.expand(body),
             Body::RunCancelRequested(_) => self.planned.cancel_requested = true,
+            Body::RunPaused(_) => self.planned.pause(),
+            Body::RunResumed(_) => self.planned.resume(),
             Body::RunClaimed(_)
-            | Body::RunPaused(_)
-            | Body::RunResumed(_)
             | Body::PolicyChecked(_)
             | Body::ApprovalRequested(_)
             | Body::ApprovalDecided(_)

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
-use proptest::collection::vec;
+use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
@@ -39,15 +39,16 @@ use self::plan::{OnUnknown, Plan};
 use self::time::{Instant, Time};
 use self::walk::{Story, foretell, read};
 use self::world::{Name, Receiver, Script, World, written};
-use crate::doubles::{Cancel, FakeClock, Seeds, Vault, block_on, operator};
+use crate::doubles::{FakeClock, Seeds, Vault, block_on, operator};
 use crate::support::*;
 
-/// A plan, its world, and the writes that fail: one for each process.
+/// A plan, its world, the writes that fail: one for each process, and the calls during which somebody pauses the run.
 #[derive(Clone)]
 struct Case {
     plan: Plan,
     script: Script,
     faults: Vec<(u64, Fault)>,
+    pauses: BTreeSet<u32>,
 }
 
 impl fmt::Debug for Case {
@@ -62,17 +63,16 @@ impl fmt::Debug for Case {
         for (name, answers) in self.script.iter().filter(|(name, _)| is_called(name)) {
             writeln!(f, "{name:?} answers {answers:?}")?;
         }
-        write!(f, "writes that fail: {:?}", self.faults)
+        write!(f, "writes that fail: {:?}; paused during calls {:?}", self.faults, self.pauses)
     }
 }
 
 fn case(shape: Shape, crashes: usize) -> impl Strategy<Value = Case> {
     let fault = prop::sample::select(vec![Fault::Before, Fault::After]);
-    (story(shape), vec((1u64..16, fault), crashes.min(1)..=crashes)).prop_map(|((plan, script), faults)| Case {
-        plan,
-        script,
-        faults,
-    })
+    let faults = vec((1u64..16, fault), crashes.min(1)..=crashes);
+    let pauses = btree_set(1u32..12, 0..3);
+    let case = |((plan, script), faults, pauses)| Case { plan, script, faults, pauses };
+    (story(shape), faults, pauses).prop_map(case)
 }
 
 /// Proof bundles of random plans that went through random crashes.
@@ -97,7 +97,7 @@ impl<'a> Life<'a> {
     fn new(case: &'a Case, begin: fn() -> Box<dyn Subject>) -> Self {
         let subject = begin();
         populate(subject.store().as_ref());
-        let world = World { script: case.script.clone(), ..World::default() };
+        let world = World { script: case.script.clone(), pauses: case.pauses.clone(), ..World::default() };
         Self { case, subject, world: Arc::new(Mutex::new(world)), time: Time::new(), seeds: Arc::default() }
     }
 
@@ -146,10 +146,12 @@ impl<'a> Life<'a> {
             let CommandError::Store(error) = error else { panic!("{error}") };
             error
         })?;
+        let watcher = Arc::clone(&self.world.lock().unwrap().watcher);
         let mut due: Vec<Claimed> = opened.fence.map(|fence| Claimed { run: opened.run, fence }).into_iter().collect();
         loop {
             for claimed in due {
-                let driven = self.time.run(driver.drive(claimed, &Cancel::default()));
+                let driven = self.time.run(driver.drive(claimed, watcher.as_ref()));
+                watcher.let_go();
                 let (_, left) = driven.map_err(|error| match error {
                     DriveError::Store(error) => error,
                     other @ (DriveError::Refusal(_) | DriveError::NoPlan(_)) => panic!("{other}"),
@@ -157,31 +159,39 @@ impl<'a> Life<'a> {
                 match left {
                     Left::Ended(_) => return Ok(()),
                     Left::Until(at) => self.time.move_to(at),
-                    Left::Waiting(WaitReason::Resolution(_)) => {}
-                    Left::Waiting(other) => panic!("nobody asked for this: {other:?}"),
+                    Left::Waiting(WaitReason::Resolution(_) | WaitReason::Paused) => {}
+                    Left::Waiting(other @ WaitReason::RetryAt(_)) => panic!("nobody has to act: {other:?}"),
                 }
             }
             for call in self.story().held {
                 self.resolve(&store, call)?;
             }
-            if let RunStatus::Ended(_) = load(store.as_ref(), TENANT, "r_1").status() {
+            let run = load(store.as_ref(), TENANT, "r_1");
+            if let RunStatus::Ended(_) = run.status() {
                 return Ok(());
             }
             due = self.time.run(store.claim(WORKER, u64::MAX >> 1, 16))?.taken;
+            if due.is_empty() && run.paused.is_some() {
+                self.say(&store, Command::Resume { actor: operator(), reason: None })?;
+            }
         }
     }
 
     /// Somebody looks at the world and says what came of a call.
     fn resolve(&self, store: &Arc<dyn Store>, call: CallId) -> Result<(), StoreError> {
-        let clock = FakeClock::new();
-        clock.move_to(self.time.now());
-        let process = Process::new(Arc::clone(store) as Arc<dyn Journal>, Vec::new(), &clock, &self.seeds);
         let (step_id, item) = (self.case.plan.steps[call.step].id.clone(), call.item());
         let happened = self.world.lock().unwrap().effects.get(&(step_id.clone(), item.clone())) > Some(&0);
         let resolution = if happened { Resolution::Done } else { Resolution::NotDone };
         let call = run::CallId { step_id, item: Item::parse(item.as_deref()).unwrap() };
         let command = Command::Resolve { call, resolution, actor: operator(), reason: "asked the receiver".to_owned() };
-        process.apply(TENANT, "r_1", command)?.expect("the run waits for a resolution");
+        self.say(store, command)
+    }
+
+    fn say(&self, store: &Arc<dyn Store>, command: Command) -> Result<(), StoreError> {
+        let clock = FakeClock::new();
+        clock.move_to(self.time.now());
+        let process = Process::new(Arc::clone(store) as Arc<dyn Journal>, Vec::new(), &clock, &self.seeds);
+        process.apply(TENANT, "r_1", command)?.expect("the run waits for it");
         Ok(())
     }
 
@@ -302,6 +312,7 @@ fn random_plans_meet_everything_that_this_is_about() {
         life.tell();
         let story = life.story();
         met.insert(if story.broke { "the run broke" } else { "the run succeeded" }.to_owned());
+        met.extend((story.pauses > 1).then(|| "the run was paused, and once more".to_owned()));
         met.extend((story.interrupted.len() > 1).then(|| "several calls were interrupted".to_owned()));
         for row in &story.rows {
             let item = row.item.as_deref().unwrap_or("own").trim_start_matches(|digit: char| digit.is_ascii_digit());
@@ -316,6 +327,7 @@ fn random_plans_meet_everything_that_this_is_about() {
         "the run broke",
         "the run succeeded",
         "several calls were interrupted",
+        "the run was paused, and once more",
         "own success",
         "own skipped",
         "own failure",

@@ -98,6 +98,10 @@ enum Verb {
     ListRuns(list::ListRuns),
     /// Cancel a run
     Cancel(steer::Cancel),
+    /// Let a run begin nothing more until it is resumed
+    Pause(steer::Pause),
+    /// Let a paused run go on
+    Resume(steer::Resume),
     /// Say whether an attempt of unknown outcome took effect
     Resolve(steer::Resolve),
     /// Check a run in the database against its evidence, and export its bundle
@@ -192,6 +196,8 @@ async fn dispatch(verb: Verb, output: Output) -> Result<u8, AppError> {
         Verb::GetRun(command) => command.run(output).await,
         Verb::ListRuns(command) => command.run(output).await,
         Verb::Cancel(command) => command.run(output).await,
+        Verb::Pause(command) => command.run(output).await,
+        Verb::Resume(command) => command.run(output).await,
         Verb::Resolve(command) => command.run(output).await,
         Verb::Proof(command) => command.run(output).await,
         Verb::Verify(command) => command.run(output),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use runproof_engine::admission::{RunRequest, admit};
 use runproof_engine::decide::{Command as RunCommand, Context, Decision, Refusal, decide};
-use runproof_engine::driver::{CancelSignal, Driver, Left};
+use runproof_engine::driver::{Asked, Driver, Left, Signals, Wish};
 use runproof_engine::ports::{Append, BoxFuture, Claim, Claimed};
 use runproof_engine::projection;
 use runproof_engine::run::{CallId, Run, WaitReason};
@@ -29,6 +29,8 @@ pub const POLL: Duration = Duration::from_millis(20);
 const ASK_AGAIN: Duration = Duration::from_millis(200);
 /// Longest pause between two looks at a run that somebody else has.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// How long somebody who pauses a run or lets it go on waits until whoever drives it here has put that on record.
+const ON_RECORD: Duration = Duration::from_secs(5);
 /// When a run that could not be driven on is tried again, in microseconds.
 const RETRY_AFTER: u64 = 1_000_000;
 
@@ -67,6 +69,28 @@ pub enum Command {
         /// Why.
         reason: Option<String>,
     },
+    /// Lets a run begin nothing more until it is resumed.
+    Pause {
+        /// Tenant.
+        tenant: String,
+        /// Run.
+        run_id: String,
+        /// Who asks.
+        actor: Actor,
+        /// Why.
+        reason: Option<String>,
+    },
+    /// Lets a paused run go on.
+    Resume {
+        /// Tenant.
+        tenant: String,
+        /// Run.
+        run_id: String,
+        /// Who asks.
+        actor: Actor,
+        /// Why.
+        reason: Option<String>,
+    },
     /// Says what came of an unknown attempt.
     Resolve {
         /// Tenant.
@@ -95,31 +119,36 @@ pub struct Done {
     pub existing: bool,
 }
 
-/// Tells a driven run that it is to be cancelled.
+/// Tells a driven run what people want of it.
 #[derive(Default)]
 pub struct Signal {
-    asked: Mutex<Option<(Actor, Option<String>)>>,
+    asked: Mutex<Option<Asked>>,
     notify: Notify,
 }
 
 impl Signal {
-    fn ask(&self, actor: Actor, reason: Option<String>) {
-        if let Ok(mut asked) = self.asked.lock() {
-            asked.get_or_insert((actor, reason));
+    fn ask(&self, new: Asked) {
+        if let Ok(mut asked) = self.asked.lock()
+            && asked.as_ref().is_none_or(|asked| asked.wish != Wish::Cancel)
+        {
+            *asked = Some(new);
         }
         self.notify.notify_waiters();
     }
 }
 
-impl CancelSignal for Signal {
-    fn requested(&self) -> Option<(Actor, Option<String>)> {
+impl Signals for Signal {
+    fn asked(&self) -> Option<Asked> {
         self.asked.lock().ok().and_then(|asked| asked.clone())
     }
 
-    fn wait(&self) -> BoxFuture<'_, ()> {
-        Box::pin(async {
-            let notified = self.notify.notified();
-            if self.requested().is_none() {
+    fn other_than(&self, wish: Option<Wish>) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            loop {
+                let notified = self.notify.notified();
+                if self.asked().map(|asked| asked.wish) != wish {
+                    return;
+                }
                 notified.await;
             }
         })
@@ -142,7 +171,7 @@ pub struct Engine {
     /// What people have to know about how this process works on the store.
     pub remarks: Vec<String>,
     active: Mutex<BTreeMap<RunKey, Arc<Signal>>>,
-    /// Cancellations that were promised by a driving that was broken off.
+    /// What was promised by a driving that was broken off.
     promised: Mutex<Vec<Command>>,
 }
 
@@ -189,8 +218,7 @@ impl Engine {
         Stamp { now: runtime::now(), seed: runtime::random(), actor }
     }
 
-    /// Cancellations that were promised and are not on record, because the driving was broken off: whoever takes them
-    /// carries them out.
+    /// What was promised and is not on record, because the driving was broken off: whoever takes it carries it out.
     pub fn take_promised(&self) -> Vec<Command> {
         self.promised.lock().map(|mut promised| std::mem::take(&mut *promised)).unwrap_or_default()
     }
@@ -281,7 +309,7 @@ impl Engine {
             }
             (Command::Cancel { actor, reason, .. }, Some(claimed)) => {
                 let signal = Signal::default();
-                signal.ask(actor, reason);
+                signal.ask(Asked { wish: Wish::Cancel, actor, reason });
                 let (run, _) = self.drive_until(claimed, &signal).await?;
                 Ok(done(&run, false))
             }
@@ -290,28 +318,80 @@ impl Engine {
                 let command = call.map(|call| RunCommand::Resolve { call, resolution, actor, reason });
                 self.apply(claimed, command).await
             }
-            (Command::Cancel { run_id, .. } | Command::Resolve { run_id, .. }, None) => Err(busy(&run_id)),
+            (Command::Pause { actor, reason, .. }, Some(claimed)) => {
+                self.apply(claimed, Ok(RunCommand::Pause { actor, reason })).await
+            }
+            (Command::Resume { actor, reason, .. }, Some(claimed)) => {
+                self.apply(claimed, Ok(RunCommand::Resume { actor, reason })).await
+            }
+            (
+                Command::Cancel { run_id, .. }
+                | Command::Pause { run_id, .. }
+                | Command::Resume { run_id, .. }
+                | Command::Resolve { run_id, .. },
+                None,
+            ) => Err(busy(&run_id)),
         }
     }
 
-    /// Tells whoever drives the run in this process that it is to be cancelled. `None`: nobody here does.
+    /// Tells whoever drives the run in this process what is wanted of it. `None`: nobody here does.
     async fn ask_driver(&self, command: &Command) -> Result<Option<Done>, AppError> {
-        let Command::Cancel { tenant, run_id, actor, reason } = command else { return Ok(None) };
-        if !self.is_driving(tenant, run_id) {
+        let Some(((tenant, run_id), asked)) = command.wish() else { return Ok(None) };
+        if !self.is_driving(&tenant, &run_id) {
             return Ok(None);
         }
-        let run = self.load(tenant, run_id).await?;
-        // Under the lock: whoever drives the run looks for the signal before it takes the entry out.
-        let active = self.active();
-        let Some(signal) = active.get(&(tenant.clone(), run_id.clone())) else { return Ok(None) };
-        signal.ask(actor.clone(), reason.clone());
-        Ok(Some(Done { status: Some("cancelling".to_owned()), ..done(&run, false) }))
+        let run = self.load(&tenant, &run_id).await?;
+        possible(asked.wish, &run)?;
+        let wish = asked.wish;
+        {
+            // Under the lock: whoever drives the run looks for the signal before it takes the entry out.
+            let active = self.active();
+            let Some(signal) = active.get(&(tenant.clone(), run_id.clone())) else { return Ok(None) };
+            signal.ask(asked);
+        }
+        match wish {
+            Wish::Cancel => Ok(Some(Done { status: Some("cancelling".to_owned()), ..done(&run, false) })),
+            Wish::Pause => self.on_record(&tenant, &run_id, wish, "pausing").await,
+            Wish::Resume => self.on_record(&tenant, &run_id, wish, "resuming").await,
+        }
+    }
+
+    /// Waits until what was asked of a driven run is on its record. `None`: the run is no longer driven, and it is not.
+    async fn on_record(
+        &self,
+        tenant: &str,
+        run_id: &str,
+        wish: Wish,
+        under_way: &str,
+    ) -> Result<Option<Done>, AppError> {
+        let started = Instant::now();
+        let mut pace = Pace::new(POLL, ASK_AGAIN);
+        loop {
+            let driven = self.is_driving(tenant, run_id);
+            let run = self.load(tenant, run_id).await?;
+            if wish.is_met(&run) {
+                return Ok(Some(done(&run, false)));
+            }
+            if !driven {
+                return Ok(None);
+            }
+            if started.elapsed() >= ON_RECORD {
+                return Ok(Some(Done { status: Some(under_way.to_owned()), ..done(&run, false) }));
+            }
+            pace.wait().await;
+        }
     }
 
     /// Judges a command before a run is claimed for it: a refusal leaves no trace.
     async fn judge(&self, command: &Command) -> Result<(), AppError> {
-        let Command::Resolve { tenant, run_id, step_id, .. } = command else { return Ok(()) };
-        call(&self.load(tenant, run_id).await?, step_id).map(drop)
+        match command {
+            Command::Resolve { tenant, run_id, step_id, .. } => {
+                call(&self.load(tenant, run_id).await?, step_id).map(drop)
+            }
+            Command::Pause { tenant, run_id, .. } => possible(Wish::Pause, &self.load(tenant, run_id).await?),
+            Command::Resume { tenant, run_id, .. } => possible(Wish::Resume, &self.load(tenant, run_id).await?),
+            Command::Cancel { .. } | Command::Tenant { .. } | Command::Limit { .. } | Command::Run(_) => Ok(()),
+        }
     }
 
     fn is_driving(&self, tenant: &str, run_id: &str) -> bool {
@@ -353,8 +433,11 @@ impl Engine {
             None => true,
         };
         let rest = if withdrawn { "nothing was written" } else { "its answer came too late to be read" };
-        Err(AppError::new(Code::RequestUnanswered, format!("the worker that holds run `{run_id}` does not answer; {rest}"))
-            .hint("runproof list-workers shows who is alive; try again in a moment"))
+        Err(AppError::new(
+            Code::RequestUnanswered,
+            format!("the worker that holds run `{run_id}` does not answer; {rest}"),
+        )
+        .hint("runproof list-workers shows who is alive; try again in a moment"))
     }
 
     async fn load(&self, tenant: &str, run_id: &str) -> Result<Run, AppError> {
@@ -370,11 +453,10 @@ impl Engine {
     async fn apply(&self, claimed: Claimed, command: Result<RunCommand, AppError>) -> Result<Done, AppError> {
         let Claimed { run, fence } = claimed;
         let context = Context { now: runtime::now(), seed: runtime::random(), facts: &self.driver.skills };
-        let refused = |error: Refusal| not_waiting(error.to_string());
-        let decided = command.and_then(|command| decide(&run, command, &context).map_err(refused));
-        let (lines, after) = match &decided {
-            Ok(Decision { lines, run, .. }) => (lines.clone(), run),
-            Err(_) => (Vec::new(), &run), // nothing to write: only the claim is given back
+        let decided = command.and_then(|command| decide(&run, command, &context).map_err(|refusal| refused(&refusal)));
+        let (lines, after, claim) = match &decided {
+            Ok(Decision { lines, run, next, .. }) => (lines.clone(), run, next.leave(context.now)),
+            Err(_) => (Vec::new(), &run, Claim::Release(context.now)), // nothing to write: only the claim is given back
         };
         let append = Append {
             tenant: run.tenant.clone(),
@@ -385,7 +467,7 @@ impl Engine {
             rows: projection::changes(&run, after),
             lines: lines.into(),
             writes: Vec::new(),
-            claim: Claim::Release(context.now),
+            claim,
         };
         self.store.append(append).await?;
         decided.map(|decision| done(&decision.run, false))
@@ -452,29 +534,24 @@ impl Engine {
         let left = self.drive_until(claimed, &signal).await;
         let asked = {
             let mut active = self.active();
-            if signal.requested().is_none() {
+            if signal.asked().is_none() {
                 active.remove(&key); // nobody finds the signal any more: who asks now claims the run
             }
-            signal.requested()
+            signal.asked()
         };
         let left = match (left, asked) {
             (left, None) => left,
-            (Ok((run, left)), Some(_)) if run.cancel.is_some() || matches!(left, Left::Ended(_)) => Ok((run, left)),
+            (Ok((run, left)), Some(asked)) if asked.wish.is_met(&run) => Ok((run, left)),
             // Promised, and not on record: asked for while the run was given back, or the store failed.
-            (Ok(_) | Err(_), Some((actor, reason))) => self.keep_promise(&key, &signal, actor, reason).await,
+            (Ok(_) | Err(_), Some(asked)) => self.keep_promise(&key, &signal, asked).await,
         };
         driven.kept = true;
         left
     }
 
-    /// Sees to it that a cancellation which was promised is on record, however long the store cannot be reached.
-    async fn keep_promise(
-        &self,
-        (tenant, run_id): &RunKey,
-        signal: &Signal,
-        actor: Actor,
-        reason: Option<String>,
-    ) -> Result<(Run, Left), AppError> {
+    /// Sees to it that what was promised is on record, however long the store cannot be reached.
+    async fn keep_promise(&self, key: &RunKey, signal: &Signal, promised: Asked) -> Result<(Run, Left), AppError> {
+        let (tenant, run_id) = key;
         let mut pace = Pace::new(POLL, LOOK_AGAIN);
         let mut asked = false;
         loop {
@@ -497,15 +574,13 @@ impl Engine {
                     let status = seal.status;
                     return Ok((run, Left::Ended(status)));
                 }
-                if run.cancel.is_some() {
+                if promised.wish.is_met(&run) {
                     return Ok((run, Left::Until(runtime::now())));
                 }
                 if !asked && self.store.lease().is_some() {
                     // Another worker has it now. Nobody waits for the answer: the promise is kept once it is asked.
-                    let (tenant, run_id) = (tenant.clone(), run_id.clone());
-                    let (actor, reason) = (actor.clone(), reason.clone());
-                    let body = encode(&Command::Cancel { tenant: tenant.clone(), run_id: run_id.clone(), actor, reason })?;
-                    asked = self.store.leave_request(&tenant, Some(&run_id), &body).await.is_ok();
+                    let body = encode(&Command::asking(key.clone(), promised.clone()))?;
+                    asked = self.store.leave_request(tenant, Some(run_id), &body).await.is_ok();
                 }
             }
             pace.wait().await;
@@ -580,10 +655,9 @@ impl Drop for Driven<'_> {
     /// Where the driving was broken off, a promise outlives it.
     fn drop(&mut self) {
         self.engine.active().retain(|_, signal| !Arc::ptr_eq(signal, &self.signal));
-        let asked = self.signal.requested().filter(|_| !self.kept);
-        if let (Some((actor, reason)), Ok(mut promised)) = (asked, self.engine.promised.lock()) {
-            let (tenant, run_id) = self.key.clone();
-            promised.push(Command::Cancel { tenant, run_id, actor, reason });
+        let asked = self.signal.asked().filter(|_| !self.kept);
+        if let (Some(asked), Ok(mut promised)) = (asked, self.engine.promised.lock()) {
+            promised.push(Command::asking(self.key.clone(), asked));
         }
     }
 }
@@ -602,6 +676,8 @@ impl Command {
             Self::Tenant { tenant, .. }
             | Self::Limit { tenant, .. }
             | Self::Cancel { tenant, .. }
+            | Self::Pause { tenant, .. }
+            | Self::Resume { tenant, .. }
             | Self::Resolve { tenant, .. } => tenant,
             Self::Run(request) => &request.tenant,
         }
@@ -610,10 +686,31 @@ impl Command {
     /// The run that has to be claimed for it.
     fn run(&self) -> Option<RunKey> {
         match self {
-            Self::Cancel { tenant, run_id, .. } | Self::Resolve { tenant, run_id, .. } => {
-                Some((tenant.clone(), run_id.clone()))
-            }
+            Self::Cancel { tenant, run_id, .. }
+            | Self::Pause { tenant, run_id, .. }
+            | Self::Resume { tenant, run_id, .. }
+            | Self::Resolve { tenant, run_id, .. } => Some((tenant.clone(), run_id.clone())),
             Self::Tenant { .. } | Self::Limit { .. } | Self::Run(_) => None,
+        }
+    }
+
+    /// What it wants of a run that is driven.
+    fn wish(&self) -> Option<(RunKey, Asked)> {
+        let (wish, actor, reason) = match self {
+            Self::Cancel { actor, reason, .. } => (Wish::Cancel, actor, reason),
+            Self::Pause { actor, reason, .. } => (Wish::Pause, actor, reason),
+            Self::Resume { actor, reason, .. } => (Wish::Resume, actor, reason),
+            Self::Tenant { .. } | Self::Limit { .. } | Self::Run(_) | Self::Resolve { .. } => return None,
+        };
+        Some((self.run()?, Asked { wish, actor: actor.clone(), reason: reason.clone() }))
+    }
+
+    /// The command that asks for it.
+    fn asking((tenant, run_id): RunKey, Asked { wish, actor, reason }: Asked) -> Self {
+        match wish {
+            Wish::Cancel => Self::Cancel { tenant, run_id, actor, reason },
+            Wish::Pause => Self::Pause { tenant, run_id, actor, reason },
+            Wish::Resume => Self::Resume { tenant, run_id, actor, reason },
         }
     }
 }
@@ -625,13 +722,44 @@ fn call(run: &Run, step_id: &str) -> Result<CallId, AppError> {
     call.ok_or_else(|| not_waiting(nothing().to_string()))
 }
 
-/// A run that is over is not cancelled.
+/// A run that is over is not steered.
 fn refuse_over(command: &Command, run: &Run) -> Result<(), AppError> {
-    if run.seal.is_none() || !matches!(command, Command::Cancel { .. }) {
+    if run.seal.is_some() && command.wish().is_some() { Err(over(run)) } else { Ok(()) }
+}
+
+/// Whether a run can be paused, or can go on. A cancellation is judged by whoever carries it out.
+fn possible(wish: Wish, run: &Run) -> Result<(), AppError> {
+    let id = &run.id;
+    if wish == Wish::Cancel {
         return Ok(());
     }
-    Err(AppError::new(Code::RunOver, format!("run `{}` is {}", run.id, run.status().word()))
-        .hint("a run that is over cannot be cancelled; `runproof get-run` shows how it ended"))
+    match (&run.seal, &run.cancel, &run.paused, wish) {
+        (Some(_), ..) => Err(over(run)),
+        (_, Some(_), ..) => Err(refused(&Refusal::CancelRequested(id.clone()))),
+        (_, _, Some(_), Wish::Pause) => Err(refused(&Refusal::Paused(id.clone()))),
+        (_, _, None, Wish::Resume) => Err(refused(&Refusal::NotPaused(id.clone()))),
+        (_, _, Some(_) | None, Wish::Cancel | Wish::Pause | Wish::Resume) => Ok(()),
+    }
+}
+
+fn over(run: &Run) -> AppError {
+    AppError::new(Code::RunOver, format!("run `{}` is {}", run.id, run.status().word()))
+        .hint("a run that is over stays as it is; `runproof get-run` shows how it ended")
+}
+
+fn refused(refusal: &Refusal) -> AppError {
+    let code = match refusal {
+        Refusal::Paused(_) => Code::RunPaused,
+        Refusal::NotPaused(_) => Code::RunNotPaused,
+        Refusal::CancelRequested(_) => Code::RunCancelling,
+        Refusal::Ended { .. }
+        | Refusal::NothingToResolve { .. }
+        | Refusal::NothingOpen { .. }
+        | Refusal::Stuck(_)
+        | Refusal::Plan(_)
+        | Refusal::Draft(_) => return not_waiting(refusal.to_string()),
+    };
+    AppError::new(code, refusal.to_string()).hint("runproof get-run shows where the run stands")
 }
 
 /// A command as it is left for another process.

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use runproof_engine::driver::Left;
-use runproof_engine::ports::{Claims, Unreadable};
+use runproof_engine::ports::{Claims, UNREADABLE_FOR, Unreadable};
 use runproof_engine::run::Run;
 use runproof_proof::finding::counted;
 use tokio::task::{JoinError, JoinSet};
@@ -71,6 +71,7 @@ pub async fn work(engine: Arc<Engine>, options: Options, output: Output) -> Resu
         phase: Phase::Working,
         pace: Pace::new(LOOK_AGAIN, longest),
         named: BTreeSet::new(),
+        unreadable_until: u64::MAX >> 1,
     };
     let ended = work.run().await;
     work.tasks.shutdown().await;
@@ -96,6 +97,8 @@ struct Work {
     pace: Pace,
     /// Runs that could not be read, and that people were told of.
     named: BTreeSet<(String, String)>,
+    /// When the first of them comes again, in microseconds; without any, never.
+    unreadable_until: u64,
 }
 
 impl Work {
@@ -138,8 +141,8 @@ impl Work {
         if free == 0 || self.phase != Phase::Working || !self.engine.store.has_due(runtime::now()).await? {
             return Ok(busy);
         }
-        let Claims { taken, unreadable } =
-            self.engine.store.claim(&self.engine.member.name(), runtime::now(), free).await?;
+        let now = runtime::now();
+        let Claims { taken, unreadable } = self.engine.store.claim(&self.engine.member.name(), now, free).await?;
         busy |= !taken.is_empty();
         for claimed in taken {
             let engine = Arc::clone(&self.engine);
@@ -147,22 +150,33 @@ impl Work {
             self.tasks.spawn(async move { engine.drive_once(claimed).await });
         }
         for run in unreadable {
+            self.unreadable_until = self.unreadable_until.min(now.saturating_add(UNREADABLE_FOR - 1));
             self.name(run);
         }
         Ok(busy)
     }
 
     async fn is_done(&self) -> Result<bool, AppError> {
-        let idle = self.tasks.is_empty();
-        let stopping = self.phase != Phase::Working;
-        Ok(idle && (stopping || (self.options.drain && !self.engine.store.has_due(u64::MAX >> 1).await?)))
+        if !self.tasks.is_empty() || self.phase != Phase::Working {
+            return Ok(self.tasks.is_empty());
+        }
+        if !self.options.drain || self.engine.store.has_due(self.unreadable_until).await? {
+            return Ok(false);
+        }
+        match self.named.len() as u64 {
+            0 => Ok(true),
+            count => {
+                let message = format!("{} cannot be read; the others are done", counted(count, "run", "runs"));
+                Err(AppError::new(Code::RunUnreadable, message).hint("runproof proof shows what is damaged"))
+            }
+        }
     }
 
     /// Somebody wants the worker to stop; who says it twice wants it at once.
     fn stop(&mut self) -> Result<(), AppError> {
         if self.phase != Phase::Working {
             let left = counted(self.tasks.len() as u64, "run", "runs");
-            return Err(AppError::new(Code::WorkerStopped, format!("stopped at once, {left} were under way"))
+            return Err(AppError::new(Code::WorkerStopped, format!("stopped at once, with {left} under way"))
                 .hint("another worker goes on with them; an attempt that was under way is found as unknown"));
         }
         self.phase = Phase::Finishing(Instant::now() + self.options.drain_timeout);

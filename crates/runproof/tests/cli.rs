@@ -42,6 +42,8 @@ fn every_command_of_the_issue_is_there_with_help_and_json() {
         "get-run",
         "list-runs",
         "cancel",
+        "pause",
+        "resume",
         "resolve",
         "proof",
         "verify",
@@ -325,7 +327,10 @@ fn the_schema_version_is_printed_and_another_one_is_refused() {
     assert_eq!(home.run(&["migrate", "--status"]).stdout, "current 0003\nhead    0003\n");
     // As the first release left it.
     home.sql(
-        "DROP INDEX kv_expiry; ALTER TABLE kv DROP COLUMN expires_at; DELETE FROM schema_migrations WHERE version = 2",
+        "DROP INDEX kv_expiry; ALTER TABLE kv DROP COLUMN expires_at; DROP TABLE limits;
+         ALTER TABLE requests DROP COLUMN run_id; DROP INDEX run_queue_turn; DROP INDEX run_queue_going;
+         ALTER TABLE run_queue DROP COLUMN priority; ALTER TABLE run_queue DROP COLUMN agent_id;
+         ALTER TABLE run_queue DROP COLUMN format; DELETE FROM schema_migrations WHERE version > 1",
     );
     let behind = home.run(&["migrate", "--status"]);
     assert_eq!(behind.code, 8);
@@ -341,11 +346,11 @@ fn the_schema_version_is_printed_and_another_one_is_refused() {
     assert_eq!((refused.code, refused.error_code().as_str()), (8, "store.not_migrated"));
     home.ok(&["migrate"]);
     assert_eq!(home.run_goal("say hello", &[]).0, 0, "a migrated database works");
-    home.sql("UPDATE schema_migrations SET version = 99 WHERE version = 2");
+    home.sql("UPDATE schema_migrations SET version = 99 WHERE version = 3");
     assert_eq!(home.run(&["migrate", "--status"]).code, 8);
     assert_eq!(home.run(&["migrate"]).code, 8);
     assert_eq!(home.run(&["list-runs"]).code, 8, "a newer schema is not guessed at");
-    home.sql("UPDATE schema_migrations SET version = 2, checksum = 'x' WHERE version = 99");
+    home.sql("UPDATE schema_migrations SET version = 3, checksum = 'x' WHERE version = 99");
     assert_eq!(home.run(&["migrate"]).code, 8, "a migration with another text is noticed");
 }
 
@@ -655,6 +660,50 @@ fn a_run_under_way_is_cancelled_from_another_process() {
             home.sql("SELECT count(*) FROM transitions WHERE instr(events, '\"kind\":\"run.cancel_requested\"') > 0");
         assert_eq!(events, [["1"]]);
     }
+}
+
+#[test]
+fn a_run_under_way_is_paused_from_another_process_and_goes_on_when_it_is_resumed() {
+    let (home, (receiver, open)) = (Home::initialised(), gated());
+    let call =
+        |id: &str| json!({ "id": id, "skill": "http_call", "with": { "url": receiver.url(id), "method": "POST" } });
+    let plan = home.plan(json!([call("one"), call("two")]));
+    let mut first = home.command(&["run", "--tenant-id", TENANT, "--agent-id", AGENT, "--plan", &plan, "--json"]);
+    let child = first.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    eventually("the call is under way", || (receiver.count("/one") == 1).then_some(()));
+    let id = text(&home.ok(&["list-runs"])["runs"][0]["run_id"]);
+    assert_eq!(home.ok(&["pause", &id, "--reason", "look first"])["status"], "running", "a call is under way");
+    assert_ne!(home.ok(&["get-run", &id])["paused"], Value::Null, "it is on record when the command answers");
+    open.send(()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let run: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((output.status.code(), &run["wait_reason"]), (Some(5), &json!("paused")), "{run:#}");
+    assert_eq!((run["steps"].as_array().unwrap().len(), receiver.count("/two")), (1, 0), "what was under way is done");
+    let page = home.run(&["get-run", &id]);
+    assert!(page.stdout.contains(&format!("go on with: runproof resume {id}\n")), "{}", page.stdout);
+    home.ok(&["worker", "--drain"]);
+    assert_eq!(receiver.count("/two"), 0, "no worker takes it");
+    assert_eq!(home.ok(&["resume", &id])["status"], "running");
+    open.send(()).unwrap();
+    home.ok(&["worker", "--drain"]);
+    let run = home.ok(&["get-run", &id]);
+    assert_eq!((&run["status"], &run["paused"]), (&json!("succeeded"), &Value::Null), "{run:#}");
+    assert_eq!(home.proof(&run).0, 0);
+}
+
+#[test]
+fn a_queued_run_is_paused_resumed_and_cancelled_through_a_running_worker_or_without_one() {
+    let home = Home::initialised();
+    let queued = || text(&home.run_goal("say hello", &["--no-wait"]).1["run_id"]);
+    let (one, two) = (queued(), queued());
+    for id in [&one, &two] {
+        assert_eq!(home.ok(&["pause", id])["status"], "waiting");
+    }
+    let _worker = home.worker();
+    home.ok(&["resume", &one]);
+    eventually("the worker goes on", || (home.ok(&["get-run", &one])["status"] == "succeeded").then_some(()));
+    assert_eq!(home.ok(&["get-run", &two])["wait_reason"], "paused");
+    assert_eq!(home.ok(&["cancel", &two])["status"], "cancelled");
 }
 
 #[test]

@@ -26,3 +26,4 @@ mod secrets;
 mod support;
 mod tamper;
 mod vectors;
+mod worker;

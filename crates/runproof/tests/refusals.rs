@@ -378,6 +378,20 @@ fn cancel_and_resolve_are_refused_where_there_is_nothing_to_cancel_or_resolve() 
 }
 
 #[test]
+fn what_cannot_be_paused_or_resumed_is_refused() {
+    let home = Home::initialised();
+    let over = text(&home.run_goal("say hello", &[]).1["run_id"]);
+    let queued = text(&home.run_goal("say hello", &["--no-wait"]).1["run_id"]);
+    refused(&home, &["pause", &over], "run.over");
+    refused(&home, &["resume", &over], "run.over");
+    refused(&home, &["resume", &queued], "run.not_paused");
+    home.ok(&["pause", &queued]);
+    refused(&home, &["pause", &queued], "run.paused");
+    refused(&home, &["pause", &queued, "--reason", &"x".repeat(1_001)], "reason.invalid");
+    assert_eq!(home.run(&["pause", "nobody", "--json"]).error_code(), "run.not_found");
+}
+
+#[test]
 fn another_tenants_run_can_neither_be_seen_nor_steered() {
     let home = Home::initialised();
     home.ok(&["create-tenant", "--id", "zen"]);
@@ -387,6 +401,8 @@ fn another_tenants_run_can_neither_be_seen_nor_steered() {
         &["proof", &mine, "--tenant-id", "zen"][..],
         &["get-run", &mine, "--tenant-id", "zen"],
         &["cancel", &mine, "--tenant-id", "zen"],
+        &["pause", &mine, "--tenant-id", "zen"],
+        &["resume", &mine, "--tenant-id", "zen"],
         &["resolve", &mine, "note", "done", "--reason", "r", "--tenant-id", "zen"],
     ] {
         let ran = home.run(&[arguments, &["--json"]].concat());

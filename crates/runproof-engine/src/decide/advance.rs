@@ -56,7 +56,7 @@ pub(crate) fn advance_once(draft: &mut Draft, facts: &dyn Facts) -> Result<Optio
     if settle_one(draft, &plan)? {
         return Ok(None);
     }
-    if draft.run.paused_at.is_none() {
+    if draft.run.paused.is_none() {
         let due = draft.run.active.iter().find(|call| call.retry_at().is_some_and(|due| due <= draft.at)).cloned();
         if let Some(call) = due {
             begin::attempt(draft, &plan, &Start::again(&call), facts)?;
@@ -65,9 +65,9 @@ pub(crate) fn advance_once(draft: &mut Draft, facts: &dyn Facts) -> Result<Optio
         if begin::step(draft, &plan, facts)? {
             return Ok(None);
         }
-        if (0..plan.steps.len()).all(|index| progress::status(&draft.run, &plan, index).is_some()) {
-            return seal(draft, EndStatus::Succeeded, EndReason::PlanCompleted, None).map(Some);
-        }
+    }
+    if (0..plan.steps.len()).all(|index| progress::status(&draft.run, &plan, index).is_some()) {
+        return seal(draft, EndStatus::Succeeded, EndReason::PlanCompleted, None).map(Some);
     }
     waits(draft).map(Some)
 }
@@ -76,7 +76,7 @@ pub(crate) fn advance_once(draft: &mut Draft, facts: &dyn Facts) -> Result<Optio
 fn waits(draft: &Draft) -> Result<Next, Refusal> {
     let run = &draft.run;
     let deadline = run.deadline().filter(|deadline| *deadline > draft.at);
-    let retry = run.active.iter().filter_map(|call| call.retry_at()).min().filter(|_| run.paused_at.is_none());
+    let retry = run.active.iter().filter_map(|call| call.retry_at()).min().filter(|_| run.paused.is_none());
     let wake = [deadline, retry].into_iter().flatten().min();
     if run.open().next().is_some() {
         return Ok(Next::Open(wake));

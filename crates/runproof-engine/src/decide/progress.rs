@@ -19,6 +19,11 @@ pub(super) fn status(run: &Run, plan: &Plan, index: usize) -> Option<StepStatus>
     if has_fallback { progress.calls.get(&Item::OWN.to_fallback()).copied() } else { Some(own) }
 }
 
+/// Whether something of the step may begin, or go on, now.
+pub(crate) fn is_under_way(run: &Run, plan: &Plan, index: usize) -> bool {
+    is_ready(run, plan, index) && status(run, plan, index).is_none()
+}
+
 /// Whether all that a step needs is done.
 pub(super) fn is_ready(run: &Run, plan: &Plan, index: usize) -> bool {
     plan.steps.get(index).is_some_and(|step| step.needs.iter().all(|needed| status(run, plan, *needed).is_some()))

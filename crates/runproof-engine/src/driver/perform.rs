@@ -8,7 +8,8 @@ use std::time::Duration;
 use runproof_proof::event::{AttemptOutcome, EffectClass, ErrorCategory, Via};
 use serde_json::Value;
 
-use super::{CancelSignal, Driver, Landed, Takeoff, either, first};
+use super::signals::{Signals, cancelled, is_cancelled};
+use super::{Driver, Landed, Takeoff, either, first};
 use crate::decide::Outcome;
 use crate::draft::Intended;
 use crate::gate::Authorized;
@@ -27,12 +28,12 @@ const LEASE_RETRY: Duration = Duration::from_secs(2);
 impl Driver {
     /// Calls the skill and cleans what came back: nothing that the world said leaves here with a secret in it.
     /// `deadline` is the end of the run's own timeout.
-    pub(super) async fn invoke(&self, takeoff: Takeoff, deadline: Option<u64>, cancel: &dyn CancelSignal) -> Landed {
+    pub(super) async fn invoke(&self, takeoff: Takeoff, deadline: Option<u64>, signals: &dyn Signals) -> Landed {
         let call = takeoff.intended.call.get();
         let item = Item::parse(call.item.as_deref()).unwrap_or_default();
         let id = CallId { step_id: call.step_id.clone(), item };
         let mut writes = Vec::new();
-        let outcome = self.attempt(&takeoff, deadline, &mut writes, cancel).await;
+        let outcome = self.attempt(&takeoff, deadline, &mut writes, signals).await;
         Landed { call: id, outcome, writes, takeoff: Some(takeoff) }
     }
 
@@ -41,12 +42,12 @@ impl Driver {
         Takeoff { intended: Intended { call, effect }, started, again }: &Takeoff,
         deadline: Option<u64>,
         writes: &mut Vec<Write>,
-        cancel: &dyn CancelSignal,
+        signals: &dyn Signals,
     ) -> Outcome {
         let (started, effect, now) = (*started, *effect, self.clock.now());
         let not_done = |failure| self.outcome(AttemptResult::NotDone(failure), 0, Via::Call, started, None);
         let over = deadline.is_some_and(|deadline| deadline <= now);
-        if over || cancel.requested().is_some() {
+        if over || is_cancelled(signals) {
             let cut = if over { Cut::RunTimeout } else { Cut::Cancelled };
             return not_done(cut.failure());
         }
@@ -69,10 +70,10 @@ impl Driver {
             return not_done(lease_lapsed());
         }
         let most = deadline.map_or(left, |deadline| left.min(deadline.saturating_sub(now)));
-        let stop = first(self.clock.sleep(most), cancel.wait());
+        let stop = first(self.clock.sleep(most), cancelled(signals));
         let attempt = match either(skill.invoke(&dispatch), stop).await {
             Some(attempt) => attempt,
-            None if cancel.requested().is_some() => cut_off(effect, Cut::Cancelled, &skill.manifest().cost),
+            None if is_cancelled(signals) => cut_off(effect, Cut::Cancelled, &skill.manifest().cost),
             None if most < left => cut_off(effect, Cut::RunTimeout, &skill.manifest().cost),
             None => cut_off(effect, Cut::Timeout, &skill.manifest().cost),
         };

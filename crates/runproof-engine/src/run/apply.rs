@@ -45,8 +45,8 @@ impl Run {
                 self.epoch = body.epoch;
                 self.started_at.get_or_insert(event.at);
             }
-            Body::RunPaused(_) => self.paused_at = Some(event.at),
-            Body::RunResumed(_) => self.paused_at = None,
+            Body::RunPaused(body) => self.paused = Some((body.actor.clone(), event.at)),
+            Body::RunResumed(_) => self.paused = None,
             Body::RunCancelRequested(body) => self.cancel = Some(body.actor.clone()),
             Body::StepExpanded(body) => self.expand(body, value("items")),
             Body::StepIntended(body) => self.intend(body, event.at, value("params")),
@@ -97,8 +97,8 @@ impl Run {
         match &event.body {
             Body::RunPlanned(_) => refuse_if(self.plan_digest.is_some(), "the run has a plan"),
             Body::RunClaimed(body) => refuse_if(body.epoch <= self.epoch, "the claim is older than the last one"),
-            Body::RunPaused(_) => refuse_if(self.paused_at.is_some(), "the run is paused"),
-            Body::RunResumed(_) => refuse_if(self.paused_at.is_none(), "the run is not paused"),
+            Body::RunPaused(_) => refuse_if(self.paused.is_some(), "the run is paused"),
+            Body::RunResumed(_) => refuse_if(self.paused.is_none(), "the run is not paused"),
             Body::RunCancelRequested(_) => refuse_if(self.cancel.is_some(), "the run is being cancelled"),
             Body::StepExpanded(body) => {
                 refuse_if(self.plan_digest.is_none(), "the run has no plan")?;

@@ -174,3 +174,31 @@ fn a_fallback_that_fails_fails_the_run() {
         = failed",
     );
 }
+
+#[test]
+fn a_retry_is_made_in_time_while_a_call_beside_it_is_made_again_because_its_write_came_too_late() {
+    // The story's clock moves on before the new call is made; that it was intended at 500 is what counts.
+    let ended = check(
+        r#"
+        skill look read: busy 500 | done
+        skill note transactional: writes | after 2000
+        step look look {"needs": []}
+        step note note {"needs": []}
+        ---
+        stale 1
+        drive"#,
+        "
+        0 claimed 1
+        0 intended look#1 look
+        0 intended note#1 note
+        0 failed of look#1 by call test.server, retry at 500
+        500 intended look#2 look
+        2000 done of note#1 by call, settle
+        2000 settled 0 note success execution
+        2000 done of look#2 by call, settle
+        2000 settled 1 look success execution
+        2000 sealed succeeded plan_completed
+        = succeeded",
+    );
+    assert_eq!(ended.skills["note"].seen.lock().unwrap().len(), 2, "one attempt, made twice");
+}

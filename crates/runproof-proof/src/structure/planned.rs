@@ -20,6 +20,7 @@ pub(super) struct Broken {
 pub(super) struct Planned<'a> {
     pub(super) cancel_requested: bool,
     pub(super) broken: Vec<Broken>,
+    paused: bool,
     /// `step_count` of the plan.
     step_count: Option<u64>,
     positions: BTreeMap<&'a str, u32>,
@@ -38,8 +39,19 @@ impl<'a> Planned<'a> {
         self.step_count.get_or_insert(body.step_count);
     }
 
+    pub(super) fn pause(&mut self) {
+        self.rule(!self.paused, "kind", "a run that goes on", "a paused one");
+        self.paused = true;
+    }
+
+    pub(super) fn resume(&mut self) {
+        self.rule(self.paused, "kind", "a paused run", "one that goes on");
+        self.paused = false;
+    }
+
     pub(super) fn expand(&mut self, body: &'a StepExpanded) {
         self.place(&body.step_id, body.plan_index);
+        self.begins();
         let first = !self.expanded.contains_key(body.step_id.as_str()) && !self.called.contains(body.step_id.as_str());
         self.rule(first, "body.step_id", "a step without a list and without a call", &body.step_id);
         self.rule(body.count <= MAX_ELEMENTS, "body.count", format_args!("at most {MAX_ELEMENTS}"), body.count);
@@ -48,6 +60,7 @@ impl<'a> Planned<'a> {
 
     pub(super) fn intend(&mut self, body: &'a StepIntended) {
         self.place(&body.step_id, body.plan_index);
+        self.begins();
         let own = body.item.is_none() && !self.expanded.contains_key(body.step_id.as_str());
         let allowed = own || self.is_item(&body.step_id, body.item.as_deref());
         self.rule(allowed, "body.item", "a call of this step", body.item.as_deref().unwrap_or("none"));
@@ -60,6 +73,9 @@ impl<'a> Planned<'a> {
         self.rule(allowed, "body.item", "a call of this step", body.item.as_deref().unwrap_or("none"));
         let of_list = body.item.is_none() && self.expanded.contains_key(body.step_id.as_str());
         let made = body.attempts > 0 || body.status != StepStatus::Success || of_list;
+        if body.attempts == 0 && !of_list {
+            self.begins();
+        }
         self.rule(made, "body.attempts", "an attempt that succeeded", body.attempts);
         self.called.insert(&body.step_id);
         if body.status == StepStatus::Failure {
@@ -91,6 +107,11 @@ impl<'a> Planned<'a> {
             | EndReason::PolicyHalt
             | EndReason::BudgetExhausted => {}
         }
+    }
+
+    /// Nothing begins while the run is paused.
+    fn begins(&mut self) {
+        self.rule(!self.paused, "kind", "nothing that begins while the run is paused", "something that does");
     }
 
     /// A step stands at one position of a plan that is there, and no other step does.

@@ -220,3 +220,51 @@ fn a_reason_goes_with_what_happened() {
     assert_eq!([nobody_cancelled, planned_all_the_same, nothing_to_complete], [["$.body.reason"]; 3]);
     assert!(unplanned(|run| run.seal(EndStatus::Failed, EndReason::PlannerFailed)).is_empty());
 }
+
+#[test]
+fn nothing_begins_while_a_run_is_paused_and_what_is_under_way_ends() {
+    let honest = wrong(|mut run| {
+        run.expand("a", 0, 1);
+        run.intend("a#0", 0, 1, json!({}));
+        run.pause();
+        run.returned("a#0", 1, &done()[0], Then::Settle);
+        run.settle("a#0", 0, 1, done()[0].cost, StepStatus::Success);
+        run.settle("a", 0, 0, 0, StepStatus::Success);
+        run.resume();
+        run.pause();
+        run.resume();
+        run.step("b", 1, &done());
+        completed(run);
+    });
+    assert_eq!(honest, [""; 0]);
+    type Begin = fn(&mut Run<'_>);
+    let begun: [(&str, Begin); 5] = [
+        ("a call", |run| {
+            run.intend("a", 0, 1, json!({}));
+            run.returned("a", 1, &failed()[0], Then::Settle);
+            run.settle("a", 0, 1, failed()[0].cost, StepStatus::Failure);
+        }),
+        ("a list", |run| run.expand("a", 0, 1)),
+        ("a step that is skipped", |run| run.settle("a", 0, 0, 0, StepStatus::Skipped)),
+        ("an element that cannot be tried", |run| {
+            run.resume();
+            run.expand("a", 0, 1);
+            run.pause();
+            run.settle("a#0", 0, 0, 0, StepStatus::Failure);
+        }),
+        ("another pause", |run| run.pause()),
+    ];
+    for (what, begin) in begun {
+        let found = wrong(|mut run| {
+            run.pause();
+            begin(&mut run);
+            run.seal(EndStatus::Failed, EndReason::StepFailed);
+        });
+        assert_eq!(found, ["$.kind"], "{what}");
+    }
+    let resumed = wrong(|mut run| {
+        run.resume();
+        completed(run);
+    });
+    assert_eq!(resumed, ["$.kind"], "nobody paused it");
+}

@@ -240,6 +240,14 @@ impl<'a> Run<'a> {
         });
     }
 
+    pub(crate) fn pause(&mut self) {
+        self.append(|_| RunPaused { actor: operator(), reason: None });
+    }
+
+    pub(crate) fn resume(&mut self) {
+        self.append(|_| RunResumed { actor: operator(), reason: None });
+    }
+
     pub(crate) fn cancel(&mut self) {
         self.append(|_| RunCancelRequested { actor: operator(), reason: None });
     }

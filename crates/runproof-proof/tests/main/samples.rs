@@ -493,6 +493,33 @@ fn numbers_and_characters_outside_the_profile_are_refused_in_an_event() {
 }
 
 #[test]
+fn what_a_newer_version_may_read_is_told_from_what_is_damaged() {
+    let text = String::from_utf8(full()[0].encode()).unwrap();
+    let needs_newer = |from: &str, to: &str| {
+        let error = Event::decode(text.replace(from, to).as_bytes()).unwrap_err();
+        let says_so = error.to_string().contains("needs a newer version");
+        assert_eq!(says_so, error.needs_newer(), "{error}");
+        says_so
+    };
+    assert!(needs_newer("\"v\":1}", "\"v\":2}"));
+    assert!(needs_newer("\"run.created\"", "\"run.deleted\""));
+    for (from, to) in [
+        ("\"v\":1}", "\"v\":0}"),
+        ("\"v\":1}", "\"v\":2"),
+        ("\"run.created\"", "\"run.sealed\""),
+        ("\"run.created\"", "run.deleted"),
+        ("\"seq\":", "\"sec\":"),
+        ("{\"at\":", "{\"at\": "),
+        ("agent_1", "agent\\u005f1"),
+        ("agent_1", &"a".repeat(MAX_EVENT)),
+    ] {
+        assert!(!needs_newer(from, to), "{from} {to}");
+    }
+    assert_eq!(FORMAT_LEVEL, 1, "another level is for a release that adds kinds to these");
+    assert_eq!(Body::KINDS.len(), 41);
+}
+
+#[test]
 fn other_versions_kinds_and_sizes_are_named() {
     let event = &full()[0];
     let text = String::from_utf8(event.encode()).unwrap();

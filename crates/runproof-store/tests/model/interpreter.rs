@@ -49,6 +49,7 @@ pub(crate) struct Interpreter<'a> {
     calls: BTreeMap<CallId, Call>,
     scope: Scope<'a>,
     broken: bool,
+    paused: bool,
     sealed: bool,
     /// Nothing breaks the run: what every step would come to.
     unbreakable: bool,
@@ -62,6 +63,7 @@ impl<'a> Interpreter<'a> {
             calls: BTreeMap::new(),
             scope: Scope::new(plan),
             broken: false,
+            paused: false,
             sealed: false,
             unbreakable: false,
         }
@@ -118,6 +120,12 @@ impl<'a> Interpreter<'a> {
         self.calls.get_mut(&id).expect("a call that is held").resolve(done);
     }
 
+    /// Somebody paused the run, or let it go on.
+    pub(crate) fn pause(&mut self, paused: bool) {
+        assert_ne!(self.paused, paused, "a run is paused once, and then resumed");
+        self.paused = paused;
+    }
+
     /// What happens next, at this time; nothing: the run waits, or is over.
     pub(crate) fn next(&mut self, now: u64) -> Option<Move> {
         if self.sealed {
@@ -125,6 +133,9 @@ impl<'a> Interpreter<'a> {
         }
         if self.broken && !self.unbreakable {
             return self.end();
+        }
+        if self.paused {
+            return self.settle().or_else(|| self.finish());
         }
         self.settle().or_else(|| self.try_again(now)).or_else(|| self.begin()).or_else(|| self.finish())
     }

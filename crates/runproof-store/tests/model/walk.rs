@@ -20,6 +20,7 @@ pub(crate) struct Story {
     pub(crate) broke: bool,
     pub(crate) doubts: usize,
     pub(crate) attempts: u64,
+    pub(crate) pauses: u32,
     /// What came of calls that were found open and could not just be repeated.
     pub(crate) told: BTreeMap<CallId, Vec<Told>>,
     /// Attempts that were found open, by call.
@@ -55,7 +56,7 @@ fn call_id(plan: &Plan, step_id: &str, item: Option<&str>) -> CallId {
 /// Reads the whole record, or what there is of it.
 pub(crate) fn read(plan: &Plan, script: &Script, events: &[Placed]) -> Story {
     let interpreter = Interpreter::new(plan);
-    let mut walk = Walk { plan, script, interpreter, story: Story::default(), decided_at: 0, after_resolution: false };
+    let mut walk = Walk { plan, script, interpreter, story: Story::default(), decided_at: 0, only_recorded: false };
     for placed in events {
         walk.pass(placed);
     }
@@ -69,22 +70,26 @@ struct Walk<'a> {
     story: Story,
     /// When something was decided for the last time: then, nothing may be left to do.
     decided_at: u64,
-    /// Whether the last event was a resolution.
-    after_resolution: bool,
+    /// Whether the last event was only recorded: what follows from it is up to whoever takes the run next.
+    only_recorded: bool,
 }
 
 impl Walk<'_> {
     fn pass(&mut self, placed: &Placed) {
         let (event, seq) = (&placed.entry.event, placed.entry.event.seq);
-        let is_resolution = matches!(event.body, Body::StepResolved(_));
-        let is_input = is_resolution || matches!(event.body, Body::StepReturned(_));
-        // A resolution is only recorded; what follows from it is up to whoever takes the run next.
-        if is_input && !self.after_resolution {
+        let only_recorded = matches!(event.body, Body::StepResolved(_) | Body::RunResumed(_));
+        let is_input = only_recorded || matches!(event.body, Body::StepReturned(_) | Body::RunPaused(_));
+        if is_input && !self.only_recorded {
             let left = self.interpreter.clone().next(self.decided_at);
             assert_eq!(left, None, "before {seq} something else had to happen");
         }
         #[expect(clippy::wildcard_enum_match_arm, reason = "only what concerns steps and the end is judged here")]
         match &event.body {
+            Body::RunPaused(_) => {
+                self.interpreter.pause(true);
+                self.story.pauses += 1;
+            }
+            Body::RunResumed(_) => self.interpreter.pause(false),
             Body::StepExpanded(body) => {
                 let (items, call) = (values(placed)["items"].clone(), call_id(self.plan, &body.step_id, None));
                 assert_eq!(items.as_array().unwrap().len(), body.count as usize, "the count at {seq}");
@@ -121,7 +126,7 @@ impl Walk<'_> {
         if !is_input {
             self.decided_at = event.at;
         }
-        self.after_resolution = is_resolution;
+        self.only_recorded = only_recorded;
     }
 
     fn expect(&mut self, placed: &Placed, got: &Move) {

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use runproof_engine::driver::Wish;
 use runproof_engine::ports::Clock as _;
 use runproof_engine::skill::{
     Attempt, AttemptResult, Dispatch, EffectClass, ErrorCategory, Guard, Manifest, ParamFinding, Probe, Skill, Write,
@@ -14,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::calls::{Heard, Trouble};
 use super::time::Time;
-use crate::doubles::{failure, manifest};
+use crate::doubles::{Cancel, failure, manifest};
 
 /// Microcents that an attempt costs.
 pub(crate) const COST: u64 = 7;
@@ -57,6 +58,12 @@ pub(crate) struct World {
     pub(crate) effects: BTreeMap<Name, u32>,
     /// Keys that arrived with each call.
     pub(crate) keys: BTreeMap<Name, BTreeSet<String>>,
+    /// Calls so far.
+    pub(crate) calls: u32,
+    /// The calls, by number, at whose beginning somebody pauses the run.
+    pub(crate) pauses: BTreeSet<u32>,
+    /// Who does.
+    pub(crate) watcher: Arc<Cancel>,
 }
 
 impl Says {
@@ -146,6 +153,10 @@ impl Skill for Receiver {
         let name = name(dispatch);
         let answer = {
             let mut world = self.world.lock().unwrap();
+            world.calls += 1;
+            if world.pauses.contains(&world.calls) {
+                world.watcher.press(Wish::Pause);
+            }
             world.keys.entry(name.clone()).or_default().insert(dispatch.call().idempotency_key.clone());
             let heard = world.heard.get(&name).copied().unwrap_or_default();
             World::answer(&world.script, &name, heard).clone()

@@ -20,8 +20,8 @@ use runproof_engine::skill::{
 };
 use runproof_proof::event::{Actor, ActorType};
 use runproof_skills::egress::Egress;
-use runproof_store::{Store, TenantChange};
 use runproof_store::sqlite::{self, SqliteStore};
+use runproof_store::{Store, TenantChange};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

@@ -69,7 +69,10 @@ impl SetLimit {
         output.print(&value, || {
             let whose = agent_id.map_or(format!("tenant {tenant_id}"), |agent| format!("agent {agent} of {tenant_id}"));
             match max_running {
-                Some(most) => format!("at most {} of {whose} at once\n", runproof_proof::finding::counted(u64::from(most), "run", "runs")),
+                Some(most) => format!(
+                    "at most {} of {whose} at once\n",
+                    runproof_proof::finding::counted(u64::from(most), "run", "runs")
+                ),
                 None => format!("no limit on runs of {whose}\n"),
             }
         });

@@ -76,8 +76,11 @@ impl Run {
         };
         let store = app.reader().await?;
         let shown = Shown::load(store.as_ref(), &tenant, &run_id).await?;
-        let proof =
-            if no_wait { Value::Null } else { proved(store.as_ref(), &tenant, &run_id, &app, None).await?.report.to_json() };
+        let proof = if no_wait {
+            Value::Null
+        } else {
+            proved(store.as_ref(), &tenant, &run_id, &app, None).await?.report.to_json()
+        };
         let mut value = shown.json(Some(&proof));
         if !warnings.is_empty() {
             value["warnings"] = json!(warnings);

@@ -1,4 +1,4 @@
-//! `cancel` and `resolve`.
+//! `cancel`, `pause`, `resume` and `resolve`.
 
 use clap::{Args, ValueEnum};
 use runproof_proof::event::Resolution;
@@ -14,14 +14,8 @@ use crate::output::Output;
 /// Cancels a run. What is under way and cannot be stopped safely stays on record as unknown.
 #[derive(Args)]
 pub(super) struct Cancel {
-    /// Run id
-    run_id: String,
-    /// Tenant (default: the one whose run it is)
-    #[arg(long)]
-    tenant_id: Option<String>,
-    /// Why
-    #[arg(long)]
-    reason: Option<String>,
+    #[command(flatten)]
+    which: Which,
 }
 
 fn clean(text: &str) -> Result<String, AppError> {
@@ -42,13 +36,63 @@ fn report(output: Output, done: &Done, run_id: &str) {
 
 impl Cancel {
     pub(super) async fn run(self, output: Output) -> Result<u8, AppError> {
+        let command = |tenant, run_id, reason| Command::Cancel { tenant, run_id, actor: local_actor(), reason };
+        self.which.tell(output, command).await
+    }
+}
+
+/// Pauses a run: nothing is begun until it is resumed. What is under way ends and is recorded; the run's timeout goes on.
+#[derive(Args)]
+pub(super) struct Pause {
+    #[command(flatten)]
+    which: Which,
+}
+
+/// Lets a paused run go on. A worker takes it; retries whose time has come are made at once.
+#[derive(Args)]
+pub(super) struct Resume {
+    #[command(flatten)]
+    which: Which,
+}
+
+#[derive(Args)]
+struct Which {
+    /// Run id
+    run_id: String,
+    /// Tenant (default: the one whose run it is)
+    #[arg(long)]
+    tenant_id: Option<String>,
+    /// Why
+    #[arg(long)]
+    reason: Option<String>,
+}
+
+impl Which {
+    async fn tell(
+        self,
+        output: Output,
+        command: impl FnOnce(String, String, Option<String>) -> Command,
+    ) -> Result<u8, AppError> {
         let app = App::from_environment()?;
         let tenant = find_tenant(app.reader().await?.as_ref(), &self.run_id, self.tenant_id).await?;
         let reason = self.reason.as_deref().map(clean).transpose()?;
-        let command = Command::Cancel { tenant, run_id: self.run_id.clone(), actor: local_actor(), reason };
-        let done = execute(&app, output, command).await?;
+        let done = execute(&app, output, command(tenant, self.run_id.clone(), reason)).await?;
         report(output, &done, &self.run_id);
         Ok(0)
+    }
+}
+
+impl Pause {
+    pub(super) async fn run(self, output: Output) -> Result<u8, AppError> {
+        let command = |tenant, run_id, reason| Command::Pause { tenant, run_id, actor: local_actor(), reason };
+        self.which.tell(output, command).await
+    }
+}
+
+impl Resume {
+    pub(super) async fn run(self, output: Output) -> Result<u8, AppError> {
+        let command = |tenant, run_id, reason| Command::Resume { tenant, run_id, actor: local_actor(), reason };
+        self.which.tell(output, command).await
     }
 }
 

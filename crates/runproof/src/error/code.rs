@@ -107,6 +107,9 @@ codes! {
     RunOver "run.over" Refused;
     RunNotOver "run.not_over" Refused;
     RunNotWaiting "run.not_waiting" Refused;
+    RunPaused "run.paused" Refused;
+    RunNotPaused "run.not_paused" Refused;
+    RunCancelling "run.cancelling" Refused;
     ValueMissing "value.missing" Refused;
     EngineRefused "engine.refused" Refused;
     MigrateRoleMissing "migrate.role_missing" Refused;

@@ -41,7 +41,12 @@ impl Member {
     /// A process with a name of its own, that has registered nowhere yet.
     pub fn new(store: Arc<dyn Store>) -> Arc<Self> {
         let state = State { name: new_name(), sent: None, leaving: false, keeper: None };
-        Arc::new(Self { store, state: Mutex::new(state), joining: tokio::sync::Mutex::default(), lapsed: watch::Sender::new(false) })
+        Arc::new(Self {
+            store,
+            state: Mutex::new(state),
+            joining: tokio::sync::Mutex::default(),
+            lapsed: watch::Sender::new(false),
+        })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -106,7 +111,7 @@ impl Member {
     pub async fn lapsed(&self) {
         let mut lapsed = self.lapsed.subscribe();
         if lapsed.wait_for(|lapsed| *lapsed).await.is_err() {
-            std::future::pending().await // the sender lives as long as this process is a member
+            std::future::pending::<()>().await; // the sender lives as long as this process is a member
         }
     }
 
@@ -134,16 +139,15 @@ impl Member {
 impl Lease for Member {
     fn may_begin(&self) -> bool {
         let state = self.state();
-        let lasts = |terms: LeaseTerms| {
-            state.sent.is_some_and(|sent| sent.elapsed() + terms.margin < terms.lasts)
-        };
+        let lasts = |terms: LeaseTerms| state.sent.is_some_and(|sent| sent.elapsed() + terms.margin < terms.lasts);
         !state.leaving && self.store.lease().is_none_or(lasts)
     }
 }
 
 /// Name of this machine, for people.
 fn host() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| std::fs::read_to_string("/etc/hostname"));
+    let name =
+        std::fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| std::fs::read_to_string("/etc/hostname"));
     let name = name.unwrap_or_default();
     let name: String = name.trim().chars().filter(|c| !c.is_control()).take(255).collect();
     if name.is_empty() { "unknown".to_owned() } else { name }

@@ -35,7 +35,8 @@ async fn reap(engine: Arc<Engine>, output: Output) {
         ticks.tick().await;
         match engine.store.reap().await {
             Ok(reaped) if reaped.workers > 0 => {
-                let (workers, runs) = (counted(reaped.workers, "worker", "workers"), counted(reaped.runs, "run", "runs"));
+                let (workers, runs) =
+                    (counted(reaped.workers, "worker", "workers"), counted(reaped.runs, "run", "runs"));
                 output.note(&format!("{workers} gone, {runs} free again"));
                 failing = false;
             }

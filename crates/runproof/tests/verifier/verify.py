@@ -847,7 +847,7 @@ class Walk:
     def __init__(self, bundle):
         self.bundle, self.structure, self.seal = bundle, Findings(), Findings()
         self.pairs, self.sealed, self.settled, self.resolved, self.unknown = {}, False, 0, 0, 0
-        self.step_count, self.cancel_requested = None, False
+        self.step_count, self.cancel_requested, self.paused = None, False, False
         self.positions, self.owners, self.expanded, self.called, self.failed = {}, {}, {}, set(), set()
         self.leaves = []
         for event in bundle.events:
@@ -881,6 +881,18 @@ class Walk:
     def run_cancel_requested(self, event, body, pair):
         self.cancel_requested = True
 
+    def run_paused(self, event, body, pair):
+        self.rule(not self.paused, "structure.order", event, "$.kind")
+        self.paused = True
+
+    def run_resumed(self, event, body, pair):
+        self.rule(self.paused, "structure.order", event, "$.kind")
+        self.paused = False
+
+    def begins(self, event):
+        """Nothing begins while the run is paused."""
+        self.rule(not self.paused, "structure.order", event, "$.kind")
+
     def in_plan(self, event, body):
         """One position for a step, one step for a position, and both in a plan that is there."""
         self.rule(self.step_count is not None, "structure.order", event, "$.kind")
@@ -907,6 +919,7 @@ class Walk:
 
     def step_expanded(self, event, body, pair):
         self.in_plan(event, body)
+        self.begins(event)
         step_id = body["step_id"]
         self.rule(step_id not in self.expanded and step_id not in self.called,
                   "structure.order", event, "$.body.step_id")
@@ -918,6 +931,7 @@ class Walk:
                   "structure.order", event, "$.body.attempt")
         pair.intended, pair.open, pair.resolution, pair.effect = body["attempt"], True, None, body["effect"]
         self.in_plan(event, body)
+        self.begins(event)
         self.rule(self.item_fits(body, settles=False), "structure.order", event, "$.body.item")
         self.called.add(body["step_id"])
 
@@ -944,6 +958,8 @@ class Walk:
         self.in_plan(event, body)
         self.rule(self.item_fits(body, settles=True), "structure.order", event, "$.body.item")
         step_id, item = body["step_id"], body.get("item")
+        if body["attempts"] == 0 and not (item is None and step_id in self.expanded):
+            self.begins(event)
         self.rule(body["attempts"] > 0 or body["status"] != "success" or item is None and step_id in self.expanded,
                   "structure.order", event, "$.body.attempts")
         self.called.add(step_id)

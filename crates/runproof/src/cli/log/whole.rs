@@ -64,7 +64,13 @@ impl Verify {
         block_in_place(|| self.verify(output, snapshot.as_ref(), &state, &trust))
     }
 
-    fn verify(&self, output: Output, snapshot: &dyn Snapshot, state: &VerifyState, trust: &Trust) -> Result<u8, AppError> {
+    fn verify(
+        &self,
+        output: Output,
+        snapshot: &dyn Snapshot,
+        state: &VerifyState,
+        trust: &Trust,
+    ) -> Result<u8, AppError> {
         let stop = Arc::new(AtomicBool::new(false));
         let asked = Arc::clone(&stop);
         let waiter = tokio::spawn(async move {

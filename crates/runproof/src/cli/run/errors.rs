@@ -20,10 +20,8 @@ pub(super) fn errors(store: &dyn Store, run: &Run) -> Result<Errors, StoreError>
     let mut found = Errors::new();
     let evidence = tokio::task::block_in_place(|| store.snapshot()?.evidence(&run.tenant, &run.id, &[]))?;
     for transition in evidence.transitions {
-        gather(&mut found, &transition).map_err(|problem| StoreError::Corrupt {
-            at: format!("transitions[{}]", transition.key()),
-            problem,
-        })?;
+        gather(&mut found, &transition)
+            .map_err(|problem| StoreError::Corrupt { at: format!("transitions[{}]", transition.key()), problem })?;
     }
     Ok(found)
 }

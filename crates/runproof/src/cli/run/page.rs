@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use runproof_engine::projection::{rfc3339, trace_id};
 use runproof_engine::run::{ActiveCall, Run, RunStatus, Settled, WaitReason};
-use runproof_proof::event::{EndStatus, StepStatus};
+use runproof_proof::event::{Actor, EndStatus, StepStatus};
 use runproof_proof::finding::printable;
 use runproof_store::Store;
 use serde_json::{Value, json};
@@ -55,6 +55,7 @@ impl Shown {
             "termination_reason": seal.map(|seal| seal.reason),
             "wait_reason": wait.as_ref().map(|(reason, _)| reason),
             "wait_ref": wait.as_ref().and_then(|(_, reference)| reference.clone()),
+            "paused": paused(run).map(|(by, since)| json!({ "by": by, "since": rfc3339(*since) })),
             "held": held(run).map(held_json).collect::<Vec<_>>(),
             "planner": header.map(|header| &header.planner.name),
             "plan_stored": run.plan_json.is_some(),
@@ -106,6 +107,11 @@ impl Shown {
             };
             out.push_str(&format!("Proof:   {}\n", paint(if verdict == "VERIFIED" { "1;32" } else { "1;33" })));
         }
+        if let Some((by, since)) = paused(run) {
+            let by = by.id.as_deref().map_or(String::new(), |id| format!(" by {}", printable(id)));
+            let next = format!("go on with: runproof resume {}", run.id);
+            out.push_str(&format!("Paused:  since {}{by}; {next}\n", rfc3339(*since)));
+        }
         let waiting: Vec<String> = held(run).map(|call| format!("`{}`", call.id())).collect();
         if !waiting.is_empty() {
             out.push_str(&format!("Waits:   for somebody to say what came of {}\n", waiting.join(", ")));
@@ -155,6 +161,11 @@ impl Shown {
             resolve("not-done"),
         )
     }
+}
+
+/// Who paused a run that is not over, and since when.
+fn paused(run: &Run) -> Option<&(Actor, u64)> {
+    run.paused.as_ref().filter(|_| run.seal.is_none())
 }
 
 fn held_json(call: &ActiveCall) -> Value {
