@@ -223,7 +223,7 @@ impl<'a> Life<'a> {
         };
         let transitions = evidence(self.subject.store().as_ref(), TENANT, "r_1").transitions;
         let row = transitions.iter().find(|row| placed(std::slice::from_ref(row)).iter().any(says_so));
-        row.and_then(|row| row.first_leaf)
+        row.map(version_of)
     }
 
     /// What may have happened to the world.

@@ -70,9 +70,7 @@ fn rows(tenant: &str) -> Vec<(&'static str, String)> {
         ),
         (
             "run_seals",
-            format!(
-                "VALUES ('{tenant}', 'r', 'succeeded', 'done', 2, 1, '{hash}', '{hash}', 1, 0, 0, 0, 0, '{NOW}')"
-            ),
+            format!("VALUES ('{tenant}', 'r', 'succeeded', 'done', 2, 1, '{hash}', '{hash}', 1, 0, 0, 0, 0, '{NOW}')"),
         ),
         (
             "runs",

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::support::text;
 
 /// Packages in the lock file, ours included. Raise it knowingly: every dependency is read by somebody, or by nobody.
-const MOST_PACKAGES: usize = 300;
+const MOST_PACKAGES: usize = 330;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()

@@ -481,10 +481,21 @@ CREATE TRIGGER erasures_delete BEFORE DELETE ON public.erasures FOR EACH ROW
 CREATE TRIGGER erasures_truncate BEFORE TRUNCATE ON public.erasures
     EXECUTE FUNCTION public.runproof_refuse('erasures: TRUNCATE not allowed');
 
+CREATE FUNCTION public.runproof_tiles_update() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    allowed public.ledger_tiles := OLD;
+BEGIN
+    allowed.hashes := NEW.hashes;
+    IF NEW IS DISTINCT FROM allowed OR length(NEW.hashes) <= length(OLD.hashes)
+        OR substr(NEW.hashes, 1, length(OLD.hashes)) <> OLD.hashes
+    THEN
+        RAISE EXCEPTION USING ERRCODE = 'restrict_violation', TABLE = 'ledger_tiles',
+            MESSAGE = 'S6_IMMUTABILITY_VIOLATION: ledger_tiles only grows. UPDATE rejected.';
+    END IF;
+    RETURN NEW;
+END $$;
 CREATE TRIGGER ledger_tiles_update BEFORE UPDATE ON public.ledger_tiles FOR EACH ROW
-    WHEN (NOT (NEW.level = OLD.level AND NEW.tile = OLD.tile AND length(NEW.hashes) > length(OLD.hashes)
-        AND substr(NEW.hashes, 1, length(OLD.hashes)) = OLD.hashes))
-    EXECUTE FUNCTION public.runproof_refuse('S6_IMMUTABILITY_VIOLATION: ledger_tiles only grows. UPDATE rejected.');
+    EXECUTE FUNCTION public.runproof_tiles_update();
 CREATE TRIGGER ledger_tiles_delete BEFORE DELETE ON public.ledger_tiles FOR EACH ROW
     EXECUTE FUNCTION public.runproof_refuse('S6_IMMUTABILITY_VIOLATION: ledger_tiles only grows. DELETE rejected.');
 CREATE TRIGGER ledger_tiles_truncate BEFORE TRUNCATE ON public.ledger_tiles

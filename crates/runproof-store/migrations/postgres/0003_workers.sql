@@ -344,7 +344,12 @@ BEGIN
     END LOOP;
 END $$;
 
-REVOKE ALL ON ALL TABLES IN SCHEMA public FROM PUBLIC;
+REVOKE ALL ON
+    public.transitions, public.leaves, public.run_seals, public.checkpoints, public.tenants, public.agents, public.runs,
+    public.aos_traces, public.aos_trace_steps, public.erasures, public.ledger_tiles, public.ledger, public.ledger_head,
+    public.stream_heads, public.run_queue, public.idempotency_keys, public.requests, public.kv, public.limits,
+    public.workers, public.schema_migrations, public.alembic_version
+    FROM PUBLIC;
 
 GRANT SELECT ON
     public.transitions, public.leaves, public.run_seals, public.checkpoints, public.tenants, public.agents, public.runs,
@@ -384,6 +389,7 @@ REVOKE ALL ON FUNCTION
     public.runproof_refuse(), public.runproof_runs_insert(), public.runproof_runs_update(), public.runproof_traces_update(),
     public.runproof_traces_delete(), public.runproof_steps_insert(), public.runproof_steps_update(),
     public.runproof_steps_delete(), public.runproof_transitions_insert(), public.runproof_transitions_update(),
+    public.runproof_tiles_update(),
     public.runproof_claim(text, bigint, int, int, text), public.runproof_due_by_agent(text, bigint, bigint, int),
     public.runproof_reap(interval, bigint), public.runproof_unplaced(int), public.runproof_has_due(bigint, int),
     public.runproof_owned(text)

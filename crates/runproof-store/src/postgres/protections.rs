@@ -75,7 +75,7 @@ pub struct Function {
     pub is_definer: bool,
 }
 
-/// Statements of the migrations that begin with `start`, without that; the newest of a name is the last.
+/// Statements of the migrations that begin with `start`, without that, up to `end`.
 fn statements(start: &'static str, end: &'static str) -> impl Iterator<Item = &'static str> {
     let texts = POSTGRES.iter().flat_map(move |(_, _, sql)| sql.split(start).skip(1));
     texts.map(move |text| text.split(end).next().unwrap_or(text))
@@ -102,7 +102,7 @@ pub fn triggers() -> Vec<Trigger> {
         let table = sql.split(" ON public.").nth(1).unwrap_or_default();
         Trigger { table: name(table), name: name(sql), sql }
     };
-    statements("\nCREATE TRIGGER ", ";\n").map(trigger).collect()
+    statements("\nCREATE TRIGGER ", ";").map(trigger).collect()
 }
 
 /// Every function that the migrations make.

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use tokio_postgres::Client;
 use tokio_postgres::types::Type;
+use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::{migrated, number, refusal, worker};
 use crate::cluster::connect;
@@ -178,7 +178,7 @@ async fn runs_that_another_claimer_is_taking_are_passed_over() {
     assert_eq!(claim(&second, "w", 9, "").await, pairs(&[("free", "f3"), ("free", "f4"), ("limited", "l1")]));
 }
 
-/// Claims, checks the limits, and ends what it got, until it was given `wanted` runs or none were left.
+/// Claims, checks the limits, and ends what it got, until no run is free.
 async fn claimer(url: String, name: String) -> BTreeMap<String, u64> {
     let client = connect(&url).await.unwrap();
     worker(&client, &name, 600).await;
@@ -232,11 +232,10 @@ async fn pages(url: &str, fill: &str) -> i64 {
         client.batch_execute("BEGIN").await.unwrap();
         let messages = client.simple_query(explain).await.unwrap();
         client.batch_execute("ROLLBACK").await.unwrap();
-        let text = messages.iter().find_map(|message| match message {
-            tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0),
-            _ => None,
-        });
-        let plan: serde_json::Value = serde_json::from_str(text.unwrap()).unwrap();
+        let rows = messages
+            .iter()
+            .filter_map(|message| if let SimpleQueryMessage::Row(row) = message { row.get(0) } else { None });
+        let plan: serde_json::Value = serde_json::from_str(&rows.collect::<String>()).unwrap();
         let plan = &plan[0]["Plan"];
         assert_eq!(plan["Actual Rows"], 32);
         pages = plan["Shared Hit Blocks"].as_i64().unwrap() + plan["Shared Read Blocks"].as_i64().unwrap();

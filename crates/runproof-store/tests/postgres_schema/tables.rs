@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use runproof_store::postgres::protections::{Trigger, triggers};
+
 use super::{migrated, texts};
-use crate::sqlite::schema::{Column, Place, columns, described, tables};
+use crate::sqlite::schema::{Column, Place, columns, described, spec, tables};
 use crate::support::OnDisk;
 
 /// The type of the same cell in the embedded store.
@@ -55,6 +57,15 @@ async fn every_table_and_column_is_described_and_nothing_else() {
         tables.into_iter().map(|(table, columns)| (table, columns.into_iter().collect())).collect()
     };
     assert_eq!(sorted(described(Place::Postgres)), sorted(on_postgres().await));
+}
+
+#[test]
+fn every_trigger_is_described() {
+    let page = spec();
+    for Trigger { name, .. } in triggers() {
+        let described = page.contains(&format!("`{name}`")) || name.ends_with("_truncate");
+        assert!(described, "docs/spec/tables.md does not say what `{name}` refuses");
+    }
 }
 
 #[tokio::test]

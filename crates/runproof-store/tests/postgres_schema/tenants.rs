@@ -64,7 +64,7 @@ async fn rows_of_another_tenant_are_neither_seen_nor_changed_nor_written() {
                 match as_role(&client, role, tenants, &see).await {
                     Ok(rows) => assert_eq!(rows, own, "{role}, {tenants:?}: {see}"),
                     Err(error) => {
-                        assert_eq!((role, table, refusal(&error).0.as_str()), ("runproof_api", "kv", "42501"))
+                        assert_eq!((role, table, refusal(&error).0.as_str()), ("runproof_api", "kv", "42501"));
                     }
                 }
                 for sql in [

@@ -17,7 +17,7 @@ use crate::support::*;
 const NOW: &str = "2027-01-15T08:00:00.000000Z";
 const HEAD: Status = Status { current: Some(3), head: 3 };
 
-fn spec() -> String {
+pub(crate) fn spec() -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/spec/tables.md")).unwrap()
 }
 
