@@ -8,7 +8,9 @@ import argparse
 import importlib.metadata
 import json
 import multiprocessing
+import signal
 import statistics
+import sys
 import threading
 import time
 
@@ -35,7 +37,7 @@ def configuration(arguments, process):
 
 
 def register():
-    """The workflow, and the class that keeps the library's state in this process."""
+    """The class that keeps the library's state in this process, and the workflow."""
     from dbos import DBOS
 
     @DBOS.step()
@@ -54,6 +56,7 @@ def register():
 
 def process(arguments, index, ready, go, results):
     global value_bytes
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     value_bytes = arguments.value_bytes
     dbos, workflow = register()
     dbos(config=configuration(arguments, index))
@@ -68,7 +71,8 @@ def process(arguments, index, ready, go, results):
             polling_interval_sec=arguments.polling,
         )
     ready.release()
-    go.wait()
+    if not go.wait(timeout=120):
+        return
     end = go_time.value + arguments.warm_up + arguments.seconds
     times, errors = [], []
 
@@ -116,6 +120,8 @@ def wait_for_the_rest(arguments):
 
 def measure(arguments):
     global go_time
+    # Whoever ends this process ends its children too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
     context = multiprocessing.get_context("fork")
     go_time = context.Value("d", 0.0)
     ready, go, results = context.Semaphore(0), context.Event(), context.Queue()
@@ -163,7 +169,6 @@ def measure(arguments):
                 "mode": arguments.mode,
                 "concurrency": arguments.concurrency,
                 "value_bytes": arguments.value_bytes,
-                "processes": arguments.processes,
                 "runs_per_second": rate,
                 "steps_per_second": rate * STEPS,
                 "p50_ms": statistics.median(counted) * 1e3,
@@ -180,10 +185,15 @@ def migrate(arguments):
     dbos.destroy()
 
 
+def url(text):
+    """The scheme that SQLAlchemy knows."""
+    return text.replace("postgres://", "postgresql://", 1)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("verb", choices=["migrate", "measure"])
-    parser.add_argument("--database", required=True, help="URL of the database")
+    parser.add_argument("--database", required=True, type=url, help="URL of the database")
     parser.add_argument("--mode", choices=["direct", "queue"], default="direct")
     parser.add_argument("--concurrency", type=int, default=1, help="runs at a time, in all processes")
     parser.add_argument("--seconds", type=float, default=10, help="measured time")

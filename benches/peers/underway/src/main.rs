@@ -1,7 +1,7 @@
 //! Measures durable runs of five steps with `underway`: as many at a time as asked for, in an empty database.
 //!
-//! A run counts once its fifth step is committed as succeeded: runs are counted in the database, at both ends of the
-//! measured time. `migrate` prepares the database, `measure` prints one line of JSON. Not a test: it fails only if the
+//! Steps that are committed as succeeded are counted in the database, at both ends of the measured time. The queue is
+//! in order of time, so runs that began together end together; a fifth of the steps is the steadier count of runs. `migrate` prepares the database, `measure` prints one line of JSON. Not a test: it fails only if the
 //! database does not hold what was asked for.
 
 use std::collections::HashMap;
@@ -59,9 +59,9 @@ struct Measure {
     /// Tasks that the worker executes at a time; as many as runs if not given, but at least 2
     #[arg(long)]
     worker_concurrency: Option<usize>,
-    /// Connections at most; see the README if not given
-    #[arg(long)]
-    pool: Option<u32>,
+    /// Connections
+    #[arg(long, default_value_t = 16)]
+    pool: u32,
     /// Pause between the polls of a worker that nobody notified, in milliseconds
     #[arg(long, default_value_t = 10)]
     poll_ms: i64,
@@ -72,6 +72,13 @@ struct Measure {
 struct Carried {
     run: u64,
     value: String,
+}
+
+impl Carried {
+    /// Of that many bytes, about 30 of which are the JSON around the value.
+    fn new(run: u64, bytes: usize) -> Self {
+        Self { run, value: "x".repeat(bytes.saturating_sub(30)) }
+    }
 }
 
 /// Who waits for which run.
@@ -105,10 +112,9 @@ async fn main() -> Outcome<()> {
 async fn measure(arguments: &Measure) -> Outcome<()> {
     let concurrency = arguments.concurrency;
     let worker_concurrency = arguments.worker_concurrency.unwrap_or(concurrency.max(2));
-    let connections = arguments.pool.unwrap_or(if concurrency > 8 { 32 } else { 8 });
     let pool = PgPoolOptions::new()
-        .max_connections(connections)
-        .min_connections(connections)
+        .max_connections(arguments.pool)
+        .min_connections(arguments.pool)
         .acquire_timeout(Duration::from_secs(60))
         .connect(&arguments.database)
         .await?;
@@ -123,88 +129,91 @@ async fn measure(arguments: &Measure) -> Outcome<()> {
     let poll = Span::new().try_milliseconds(arguments.poll_ms)?;
     let worker = tokio::spawn(async move { worker.run_every(poll).await });
 
-    let started = Instant::now();
-    let begin = started + Duration::from_secs_f64(arguments.warm_up);
+    let begin = Instant::now() + Duration::from_secs_f64(arguments.warm_up);
     let end = begin + Duration::from_secs_f64(arguments.seconds);
-    let mut clients: JoinSet<Outcome<Vec<(Instant, Duration)>>> = JoinSet::new();
+    let mut clients = JoinSet::new();
     for client in 0..concurrency as u64 {
-        let (producer, waiting) = (Arc::clone(&producer), waiting.clone());
-        clients.spawn(async move {
-            let mut times = Vec::new();
-            for number in 0.. {
-                let begun = Instant::now();
-                if begun >= end {
-                    break;
-                }
-                let run = client << 32 | number;
-                let done = waiting.wait(run);
-                producer.enqueue(&Carried { run, value: String::new() }).await?;
-                tokio::time::timeout(Duration::from_secs(60), done).await.map_err(|_| "a run did not end")??;
-                times.push((Instant::now(), begun.elapsed()));
-            }
-            Ok(times)
-        });
+        clients.spawn(keep_one_going(Arc::clone(&producer), waiting.clone(), client, end, arguments.value_bytes));
     }
     tokio::time::sleep_until(begin.into()).await;
-    let (from, before) = (Instant::now(), complete(&pool).await?);
+    let (from, before) = (Instant::now(), succeeded(&pool).await?);
     tokio::time::sleep_until(end.into()).await;
-    let (elapsed, counted) = (from.elapsed(), complete(&pool).await? - before);
-    let mut times = Vec::new();
-    while let Some(ended) = clients.join_next().await {
-        times.extend(ended??);
+    let (elapsed, counted) = (from.elapsed(), succeeded(&pool).await? - before);
+    let mut ended = Vec::new();
+    while let Some(of_client) = clients.join_next().await {
+        ended.extend(of_client??);
     }
     stop.cancel();
     worker.await??;
-    let runs = times.len() as i64;
-    let steps: i64 =
-        sqlx::query_scalar("select count(*) from underway.task where state = 'succeeded'").fetch_one(&pool).await?;
-    if complete(&pool).await? != runs || steps != runs * STEPS {
+    let (runs, steps) = (ended.len() as i64, succeeded(&pool).await?);
+    if steps != runs * STEPS {
         return Err(format!("{runs} runs ended, but the database holds {steps} steps that succeeded").into());
     }
-    let mut durations: Vec<_> =
-        times.iter().filter(|(at, _)| (begin..end).contains(at)).map(|(_, time)| *time).collect();
-    durations.sort_unstable();
-    let p50 = durations.get(durations.len() / 2).ok_or("no run ended in the measured time")?;
+    let mut times: Vec<_> = ended.iter().filter(|(at, _)| (begin..end).contains(at)).map(|(_, time)| *time).collect();
+    times.sort_unstable();
+    let p50 = times.get(times.len() / 2).ok_or("no run ended in the measured time")?;
     let rate = counted as f64 / elapsed.as_secs_f64();
     println!(
         "{}",
         json!({
-            "peer": "underway", "version": "0.2.0", "mode": "queue", "concurrency": concurrency,
-            "value_bytes": arguments.value_bytes, "processes": 1, "runs_per_second": rate,
-            "steps_per_second": rate * STEPS as f64, "p50_ms": p50.as_secs_f64() * 1e3, "runs": runs,
+            "peer": "underway", "version": version()?, "mode": "queue", "concurrency": concurrency,
+            "value_bytes": arguments.value_bytes, "runs_per_second": rate / STEPS as f64, "steps_per_second": rate,
+            "p50_ms": p50.as_secs_f64() * 1e3, "runs": runs,
         })
     );
     pool.close().await;
     Ok(())
 }
 
-/// Runs whose fifth step is committed.
-async fn complete(pool: &PgPool) -> Outcome<i64> {
-    let sql = "select count(*) from underway.task where state = 'succeeded' and input -> 'step_index' = '4'";
-    Ok(sqlx::query_scalar(sql).fetch_one(pool).await?)
+/// Begins a run whenever the one before has ended. Answers when each ended, and how long it took.
+async fn keep_one_going(
+    producer: Arc<Job<Carried, Waiting>>,
+    waiting: Waiting,
+    client: u64,
+    end: Instant,
+    value_bytes: usize,
+) -> Outcome<Vec<(Instant, Duration)>> {
+    let mut ended = Vec::new();
+    for number in 0.. {
+        let begun = Instant::now();
+        if begun >= end {
+            break;
+        }
+        let run = client << 32 | number;
+        let done = waiting.wait(run);
+        producer.enqueue(&Carried::new(run, value_bytes)).await?;
+        tokio::time::timeout(Duration::from_secs(60), done).await.map_err(|_| "a run did not end")??;
+        ended.push((Instant::now(), begun.elapsed()));
+    }
+    Ok(ended)
 }
 
-/// A job of five steps, each of which answers at once with a value of that size.
+/// The version of the library that this program was built with.
+fn version() -> Outcome<&'static str> {
+    let package =
+        include_str!("../Cargo.lock").split("[[package]]").find(|package| package.contains("name = \"underway\"\n"));
+    Ok(package
+        .and_then(|package| package.split("version = \"").nth(1)?.split('"').next())
+        .ok_or("`underway` is not in Cargo.lock")?)
+}
+
+/// Steps that are committed as succeeded.
+async fn succeeded(pool: &PgPool) -> Outcome<i64> {
+    Ok(sqlx::query_scalar("select count(*) from underway.task where state = 'succeeded'").fetch_one(pool).await?)
+}
+
+/// A job of five steps, each of which answers at once. The library keeps what goes into a step, not what the last puts
+/// out: five values in all.
 async fn job(pool: PgPool, waiting: Waiting, value_bytes: usize) -> Outcome<Job<Carried, Waiting>> {
     let step = move |_: Context<Waiting>, carried: Carried| async move { next(&carried, value_bytes) };
     let last = |Context { state, .. }: Context<Waiting>, carried: Carried| async move {
         state.done(carried.run);
         To::done()
     };
-    Ok(Job::builder()
-        .state(waiting)
-        .step(step)
-        .step(step)
-        .step(step)
-        .step(step)
-        .step(last)
-        .name("bench")
-        .pool(pool)
-        .build()
-        .await?)
+    let steps = Job::builder().state(waiting).step(step).step(step).step(step).step(step).step(last);
+    Ok(steps.name("bench").pool(pool).build().await?)
 }
 
-/// The JSON around the value takes about 30 bytes.
 fn next(carried: &Carried, value_bytes: usize) -> StepResult<To<Carried>> {
-    To::next(Carried { run: carried.run, value: "x".repeat(value_bytes.saturating_sub(30)) })
+    To::next(Carried::new(carried.run, value_bytes))
 }
