@@ -17,7 +17,6 @@ use runproof_skills::egress::Egress;
 use runproof_skills::registry::{Options, Ports, builtin};
 use runproof_store::Store;
 use runproof_store::sqlite::{OpenError, SqliteStore};
-use tokio::sync::Notify;
 
 use crate::engine::Engine;
 use crate::error::{AppError, Code};
@@ -151,7 +150,6 @@ impl App {
             }
         };
         let member = Member::new(Arc::clone(&store));
-        let committed = Arc::new(Notify::new());
         let driver = Driver {
             journal: Arc::clone(&store) as Arc<dyn Journal>,
             skills: self.skills(Arc::clone(&store) as Arc<dyn KeyValues>)?,
@@ -159,9 +157,9 @@ impl App {
             entropy: Arc::new(SystemEntropy),
             secrets: Arc::new(EnvSecrets),
             lease: Arc::clone(&member) as Arc<dyn Lease>,
-            observer: Arc::new(Progress { output, committed: Arc::clone(&committed) }),
+            observer: Arc::new(Progress { output }),
         };
-        Ok(Some(Engine::new(store, driver, member).told_by(committed).remarking(remarks)))
+        Ok(Some(Engine::new(store, driver, member).remarking(remarks)))
     }
 }
 
@@ -213,12 +211,10 @@ pub fn local_actor() -> Actor {
 /// Shows what is written, to people who asked for it.
 struct Progress {
     output: Output,
-    committed: Arc<Notify>,
 }
 
 impl Observer for Progress {
     fn committed(&self, run: &Run, lines: &[Line]) {
-        self.committed.notify_one();
         if !self.output.verbose && !self.output.progress() {
             return;
         }

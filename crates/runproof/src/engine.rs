@@ -166,8 +166,6 @@ pub struct Engine {
     pub driver: Driver,
     /// This process in claims.
     pub member: Arc<Member>,
-    /// Told whenever something of a run became durable.
-    pub committed: Arc<Notify>,
     /// What people have to know about how this process works on the store.
     pub remarks: Vec<String>,
     active: Mutex<BTreeMap<RunKey, Arc<Signal>>>,
@@ -190,17 +188,10 @@ impl Engine {
             store,
             driver,
             member,
-            committed: Arc::default(),
             remarks: Vec::new(),
             active: Mutex::default(),
             promised: Mutex::default(),
         }
-    }
-
-    /// The same, with who is told of what became durable.
-    #[must_use]
-    pub fn told_by(self, committed: Arc<Notify>) -> Self {
-        Self { committed, ..self }
     }
 
     /// The same, with what people have to know.
