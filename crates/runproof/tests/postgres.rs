@@ -4,6 +4,7 @@ mod hostile;
 mod init;
 mod migrate;
 mod roles;
+mod rollback;
 mod runs;
 
 use std::process::{Child, Command, Stdio};

@@ -76,10 +76,8 @@ fn repeated(jobs: &mut Vec<Job>) -> Vec<Job> {
     for job in jobs.drain(..) {
         let request = &job.admitted.request;
         let keys = [("run", Some(&request.run_id)), ("key", request.idempotency_key.as_ref())];
-        let keys: Vec<_> = keys
-            .into_iter()
-            .filter_map(|(kind, key)| Some((request.tenant.clone(), kind, key?.clone())))
-            .collect();
+        let keys: Vec<_> =
+            keys.into_iter().filter_map(|(kind, key)| Some((request.tenant.clone(), kind, key?.clone()))).collect();
         let again = keys.iter().any(|key| seen.contains(key));
         seen.extend(keys);
         if again { later.push(job) } else { first.push(job) }
@@ -101,7 +99,11 @@ async fn commit(shared: &Arc<Shared>, mut jobs: Vec<Job>) {
                 return;
             }
             Err(Problem::Store(StoreError::Unavailable(text))) if unsure => {
-                if begun.elapsed() < PATIENCE { Ok(()) } else { Err(StoreError::OutcomeUnknown(text)) }
+                if begun.elapsed() < PATIENCE {
+                    Ok(())
+                } else {
+                    Err(StoreError::OutcomeUnknown(text))
+                }
             }
             Err(Problem::Store(error)) => Err(error),
             Err(Problem::Failed(failure)) => match failure.fate() {
@@ -293,12 +295,12 @@ fn judge(shared: &Shared, job: &Job, fact: &Answer, heads: &mut Heads, unsure: b
     let Some((head, runs)) = heads.get_mut(&request.tenant) else {
         return refuse(CommandError::NoTenant(request.tenant.clone()));
     };
-    let (has_agent, has_run, has_lease): (bool, bool, bool) =
-        (fact.try_get(0)?, fact.try_get(1)?, fact.try_get(4)?);
+    let (has_agent, has_run, has_lease): (bool, bool, bool) = (fact.try_get(0)?, fact.try_get(1)?, fact.try_get(4)?);
     if has_run && unsure {
         return Ok(Judged::Ours);
     }
-    if let (Some(digest), Some(run_id)) = (fact.try_get::<_, Option<String>>(2)?, fact.try_get::<_, Option<String>>(3)?) {
+    if let (Some(digest), Some(run_id)) = (fact.try_get::<_, Option<String>>(2)?, fact.try_get::<_, Option<String>>(3)?)
+    {
         if digest == job.admitted.digest.hex() {
             return Ok(Judged::Existing(run_id));
         }

@@ -128,6 +128,7 @@ codes! {
     StoreSchema "store.schema" Store;
     StoreBusy "store.busy" Store;
     StoreOtherKey "store.other_key" Store;
+    StoreNotRolledBack "store.not_rolled_back" Refused;
     StoreRolledBack "store.rolled_back" Store;
     StoreUnavailable "store.unavailable" Store;
     StoreConflict "store.conflict" Store;

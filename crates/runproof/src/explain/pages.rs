@@ -94,6 +94,7 @@ pub const FAMILIES: &[Family] = &[
             "store.unprotected"
             "store.busy"
             "store.other_key"
+            "store.not_rolled_back"
             "store.rolled_back"
             "store.unavailable"
             "store.conflict"
