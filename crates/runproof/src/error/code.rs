@@ -142,6 +142,7 @@ codes! {
     DatabaseUnknown "database.unknown" Store;
     DatabaseConnections "database.connections" Store;
     DatabasePrivilege "database.privilege" Store;
+    DatabaseOneTenant "database.one_tenant" Store;
     DatabaseReadOnly "database.read_only" Store;
     DatabaseDiskFull "database.disk_full" Store;
     DatabaseTimeout "database.timeout" Store;

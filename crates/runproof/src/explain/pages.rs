@@ -28,6 +28,7 @@ pub const FAMILIES: &[Family] = &[
             "database.unknown"
             "database.connections"
             "database.privilege"
+            "database.one_tenant"
             "database.read_only"
             "database.disk_full"
             "database.timeout"
