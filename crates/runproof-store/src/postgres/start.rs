@@ -97,13 +97,24 @@ fn migrating(address: &Address) -> impl Fn(MigrateError) -> OpenError {
     }
 }
 
+/// The same where nothing is written.
+fn reading(address: &Address) -> impl Fn(MigrateError) -> OpenError {
+    let migrating = migrating(address);
+    move |source| match source {
+        MigrateError::Postgres(error) if error.as_db_error().is_some() => {
+            OpenError::Store(StoreError::Unavailable(text(&error)))
+        }
+        source => migrating(source),
+    }
+}
+
 /// Where the schema of a database stands.
 ///
 /// # Errors
 /// [`OpenError`].
 pub async fn status(address: &Address) -> Result<Status, OpenError> {
     let (_, client) = reach(address).await?;
-    migrate::status(&client).await.map_err(migrating(address))
+    migrate::status(&client).await.map_err(reading(address))
 }
 
 /// The migrations that [`create`] would apply.
@@ -112,7 +123,16 @@ pub async fn status(address: &Address) -> Result<Status, OpenError> {
 /// [`OpenError`].
 pub async fn missing(address: &Address) -> Result<Vec<&'static Migration>, OpenError> {
     let (_, client) = reach(address).await?;
-    migrate::plan(&client).await.map_err(migrating(address))
+    migrate::plan(&client).await.map_err(reading(address))
+}
+
+/// What the database refuses by itself, and what of that does not hold against the role of the address.
+///
+/// # Errors
+/// [`OpenError`].
+pub async fn check_protections(address: &Address) -> Result<Protections, OpenError> {
+    let (_, client) = reach(address).await?;
+    Ok(protections::check(&client).await.map_err(|error| StoreError::Unavailable(text(&error)))?)
 }
 
 /// Brings a database to head. `now` is kept beside each migration.
@@ -135,7 +155,7 @@ pub async fn create_ledger(address: &Address, notary: Box<dyn Notary>, seed: [u8
 }
 
 async fn at_head(address: &Address, client: &Object) -> Result<(), OpenError> {
-    let status = migrate::status(client).await.map_err(migrating(address))?;
+    let status = migrate::status(client).await.map_err(reading(address))?;
     if status.is_head() { Ok(()) } else { Err(OpenError::NotMigrated { place: address.place(), status }) }
 }
 
