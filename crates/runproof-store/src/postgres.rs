@@ -45,7 +45,7 @@ use crate::{
 use connect::connection;
 
 pub use connect::Address;
-pub use start::{OpenError, create, create_ledger, missing, status};
+pub use start::{OpenError, check_protections, create, create_ledger, missing, status};
 
 /// Types of the columns of `runs`, in the order of the projection: `t` is text, `i` an integer.
 const RUN: &str = "ttitttttttttttttittittttiittt";

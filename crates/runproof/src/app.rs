@@ -40,7 +40,7 @@ impl fmt::Display for Database {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sqlite(path) => path.display().fmt(f),
-            Self::Postgres(address) => address.fmt(f),
+            Self::Postgres(address) => f.write_str(&address.place()),
         }
     }
 }
@@ -124,7 +124,7 @@ impl App {
     pub async fn reader(&self) -> Result<Arc<dyn Store>, AppError> {
         match &self.database {
             Database::Sqlite(path) => Ok(Arc::new(SqliteStore::open_reader(path)?)),
-            Database::Postgres(address) => postgres::open(address, None).await,
+            Database::Postgres(address) => postgres::reader(address).await,
         }
     }
 
@@ -133,6 +133,7 @@ impl App {
     /// # Errors
     /// [`AppError`] with the next command.
     pub async fn engine(&self, output: Output) -> Result<Option<Engine>, AppError> {
+        let mut remarks = Vec::new();
         let store: Arc<dyn Store> = match &self.database {
             Database::Sqlite(path) => {
                 // The database first: "there is none" says more than "there is no key".
@@ -143,7 +144,11 @@ impl App {
                     Err(error) => return Err(error.into()),
                 }
             }
-            Database::Postgres(address) => postgres::open(address, Some(self.home.notary()?)).await?,
+            Database::Postgres(address) => {
+                let opened = postgres::engine(address, &self.home).await?;
+                remarks = opened.remarks;
+                opened.store
+            }
         };
         let member = Member::new(Arc::clone(&store));
         let committed = Arc::new(Notify::new());
@@ -156,12 +161,15 @@ impl App {
             lease: Arc::clone(&member) as Arc<dyn Lease>,
             observer: Arc::new(Progress { output, committed: Arc::clone(&committed) }),
         };
-        Ok(Some(Engine::new(store, driver, member).told_by(committed)))
+        Ok(Some(Engine::new(store, driver, member).told_by(committed).remarking(remarks)))
     }
 }
 
 /// A variable that is set to something.
-fn variable(name: &str) -> Result<Option<String>, AppError> {
+///
+/// # Errors
+/// [`AppError`] when it is no text.
+pub fn variable(name: &str) -> Result<Option<String>, AppError> {
     match std::env::var(name) {
         Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
         Err(VarError::NotPresent) => Ok(None),
@@ -182,12 +190,12 @@ fn database(url: &str) -> Result<Database, AppError> {
         }
         return Ok(Database::Sqlite(PathBuf::from(path)));
     }
-    if let Some(address) = Address::parse(url) {
+    if let Some(address) = postgres::address(url)? {
         return Ok(Database::Postgres(address));
     }
     let scheme = url.split(':').next().unwrap_or_default();
-    Err(AppError::new(Code::DatabaseUrl, format!("DATABASE_URL has the scheme `{scheme}`, expected sqlite://PATH"))
-        .hint("sqlite:///path/to/runproof.db, or unset DATABASE_URL for the embedded store"))
+    Err(AppError::new(Code::DatabaseUrl, format!("DATABASE_URL has the scheme `{scheme}`, expected sqlite://PATH or postgres://…"))
+        .hint("sqlite:///path/to/runproof.db, postgres://USER@HOST/DATABASE, or unset DATABASE_URL for the embedded store"))
 }
 
 /// The person at the command line.

@@ -9,6 +9,7 @@ mod legacy;
 mod limit;
 mod list;
 mod log;
+mod migrate;
 mod plan;
 mod proof;
 mod run;
@@ -46,7 +47,7 @@ First run:     runproof init
                runproof last
 
 Environment:   RUNPROOF_HOME          keys and the default database (default ~/.runproof)
-               DATABASE_URL           sqlite://PATH (default: RUNPROOF_HOME/runproof.db)
+               DATABASE_URL           sqlite://PATH or postgres://USER@HOST/DATABASE (default: RUNPROOF_HOME/runproof.db)
                RUNPROOF_EGRESS_ALLOW  private hosts, host:port or CIDR that http_call may reach
                RUNPROOF_SECRET_NAME   value of secret://NAME in plans
                RUNPROOF_TRUST         trust file for verify
@@ -69,7 +70,7 @@ enum Verb {
     /// Make the home, the log key and the database
     Init(init::Init),
     /// Bring the database to the schema of this version
-    Migrate(init::Migrate),
+    Migrate(migrate::Migrate),
     /// Create a tenant
     CreateTenant(admin::CreateTenant),
     /// Create an agent
@@ -223,6 +224,13 @@ async fn execute(app: &App, output: Output, command: Command) -> Result<Done, Ap
     let done = engine.execute(command).await;
     close(&engine, output).await;
     done
+}
+
+/// Says what people have to know about how this process works on the store.
+fn remark(engine: &Engine, output: Output) {
+    for remark in &engine.remarks {
+        output.note(&format!("note: {remark}"));
+    }
 }
 
 /// Lets go of what an engine holds. What it did is durable already: a failure here is for people to know.

@@ -168,6 +168,8 @@ pub struct Engine {
     pub member: Arc<Member>,
     /// Told whenever something of a run became durable.
     pub committed: Arc<Notify>,
+    /// What people have to know about how this process works on the store.
+    pub remarks: Vec<String>,
     active: Mutex<BTreeMap<RunKey, Arc<Signal>>>,
     /// What was promised by a driving that was broken off.
     promised: Mutex<Vec<Command>>,
@@ -184,13 +186,27 @@ enum Reached {
 impl Engine {
     /// An engine over an opened store.
     pub fn new(store: Arc<dyn Store>, driver: Driver, member: Arc<Member>) -> Self {
-        Self { store, driver, member, committed: Arc::default(), active: Mutex::default(), promised: Mutex::default() }
+        Self {
+            store,
+            driver,
+            member,
+            committed: Arc::default(),
+            remarks: Vec::new(),
+            active: Mutex::default(),
+            promised: Mutex::default(),
+        }
     }
 
     /// The same, with who is told of what became durable.
     #[must_use]
     pub fn told_by(self, committed: Arc<Notify>) -> Self {
         Self { committed, ..self }
+    }
+
+    /// The same, with what people have to know.
+    #[must_use]
+    pub fn remarking(self, remarks: Vec<String>) -> Self {
+        Self { remarks, ..self }
     }
 
     fn active(&self) -> MutexGuard<'_, BTreeMap<RunKey, Arc<Signal>>> {

@@ -1,6 +1,7 @@
 //! The one error of the edge: code, text and hint; the code's kind gives the exit code. Nothing else maps errors.
 
 mod code;
+mod database;
 
 use runproof_engine::driver::DriveError;
 use runproof_engine::plan::PlanFinding;
@@ -105,9 +106,8 @@ impl From<StoreError> for AppError {
                 (Code::StoreStale, "try again: somebody else wrote this key at the same moment")
             }
             StoreError::Conflict(_) => (Code::StoreConflict, "try again: somebody else wrote at the same moment"),
-            StoreError::Unavailable(_) => {
-                (Code::StoreUnavailable, "nothing was written; try again when the cause is gone")
-            }
+            StoreError::Unavailable(problem) => database::said(problem)
+                .unwrap_or((Code::StoreUnavailable, "nothing was written; try again when the cause is gone")),
             StoreError::OutcomeUnknown(_) => {
                 (Code::StoreOutcomeUnknown, "look at the run before you try again: runproof list-runs")
             }

@@ -20,7 +20,7 @@ const SILENCE: Duration = Duration::from_secs(15);
 pub(super) const LOST_AFTER: Duration = Duration::from_secs(45);
 
 /// Where a database is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
     config: Config,
     /// Most connections of this process.
@@ -63,6 +63,15 @@ impl Address {
         let user = self.config.get_user().map(|user| format!("{user}@")).unwrap_or_default();
         let name = self.config.get_dbname().or(self.config.get_user()).unwrap_or_default();
         format!("postgres://{user}{host}:{port}/{name}")
+    }
+
+    /// Every host that it names: names, addresses, or folders of a socket.
+    pub fn hosts(&self) -> Vec<String> {
+        let named = self.config.get_hosts().iter().map(|host| match host {
+            Host::Tcp(host) => host.clone(),
+            Host::Unix(path) => path.display().to_string(),
+        });
+        named.chain(self.config.get_hostaddrs().iter().map(ToString::to_string)).collect()
     }
 
     /// Name of the database.

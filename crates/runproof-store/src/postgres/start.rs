@@ -115,6 +115,15 @@ pub async fn missing(address: &Address) -> Result<Vec<&'static Migration>, OpenE
     migrate::plan(&client).await.map_err(migrating(address))
 }
 
+/// What the database refuses by itself, and what of that does not hold against the role of the address.
+///
+/// # Errors
+/// [`OpenError`].
+pub async fn check_protections(address: &Address) -> Result<Protections, OpenError> {
+    let (_, client) = reach(address).await?;
+    Ok(protections::check(&client).await.map_err(|error| StoreError::Unavailable(text(&error)))?)
+}
+
 /// Brings a database to head. `now` is kept beside each migration.
 ///
 /// # Errors
