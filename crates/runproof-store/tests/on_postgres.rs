@@ -5,8 +5,8 @@ use std::sync::{Arc, OnceLock};
 use async_trait::async_trait;
 use runproof_engine::ports::{KeyValues, StoreError, Stored};
 use runproof_proof::checkpoint::Checkpoint;
+use runproof_store::Store;
 use runproof_store::postgres::{self, Address, PgStore};
-use runproof_store::{Store, WorkerAbout};
 use tokio::runtime::Runtime;
 
 use crate::cluster::{self, Database};
@@ -103,10 +103,6 @@ impl OnPostgres {
             cluster::connect(&url).await.unwrap().batch_execute(statements).await.unwrap();
         });
     }
-}
-
-pub(crate) fn about() -> WorkerAbout {
-    WorkerAbout { version: "0.0.0".to_owned(), host: "here".to_owned(), concurrency: 1 }
 }
 
 impl Subject for OnPostgres {

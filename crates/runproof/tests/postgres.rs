@@ -200,7 +200,7 @@ fn asked(url: &str, statement: &str) -> Result<Vec<Vec<String>>, String> {
             SimpleQueryMessage::Row(row) => {
                 Some((0..row.len()).map(|column| row.get(column).unwrap_or("NULL").to_owned()).collect())
             }
-            _ => None,
+            SimpleQueryMessage::CommandComplete(_) | SimpleQueryMessage::RowDescription(_) | _ => None,
         };
         Ok(messages.into_iter().filter_map(row).collect())
     })

@@ -394,7 +394,7 @@ async fn write_value(client: &Client, tenant: &str, version: i64, write: &Write)
             in_time(client.execute_typed(include_str!("../../sql/postgres/delete_value.sql"), &params)).await
         }
         Write::DeleteExpired { until } => {
-            let (until, most) = (int(*until), int(Write::MOST_EXPIRED.into()));
+            let (until, most) = (int(*until), int(Write::MOST_EXPIRED));
             let params: [Param<'_>; 3] = [(&tenant, Type::TEXT), (&until, Type::INT8), (&most, Type::INT8)];
             in_time(client.execute_typed(include_str!("../../sql/postgres/delete_expired.sql"), &params)).await
         }

@@ -186,7 +186,7 @@ async fn transaction(shared: &Shared, client: &Client, jobs: &[Job], unsure: boo
     for (job, fact) in jobs.iter().zip(&facts) {
         answers.push(match judge(shared, job, fact, &mut heads, unsure)? {
             Judged::Opened(opening) => Ok(written.add(job, *opening)),
-            Judged::Answer(answer) => answer,
+            Judged::Answer(answer) => *answer,
             Judged::Existing(run_id) => existing(shared, client, job, &run_id, None).await?,
             Judged::Ours => {
                 let owner = job.owner.clone();
@@ -266,7 +266,7 @@ impl<'a> Asked<'a> {
 /// Heads of tenants' streams, with the number of runs that each opened.
 type Heads = BTreeMap<String, (StreamHead, u64)>;
 
-/// Reads rows of `stream_heads`: tenant, next_seq, head, last_at, runs.
+/// Reads rows of `stream_heads`: `tenant_id`, `next_seq`, `head`, `last_at`, `runs`.
 pub(super) fn read_heads(rows: &[Answer]) -> Result<Heads, StoreError> {
     let number = |row: &Answer, index| row.try_get::<_, i64>(index).ok().and_then(|number| u64::try_from(number).ok());
     let one = |row: &Answer| {
@@ -282,7 +282,7 @@ pub(super) fn read_heads(rows: &[Answer]) -> Result<Heads, StoreError> {
 /// What becomes of an opening.
 enum Judged {
     Opened(Box<Opening>),
-    Answer(Reply),
+    Answer(Box<Reply>),
     /// The idempotency key made this run.
     Existing(String),
     /// It was opened by an earlier try, whose answer was lost.
@@ -291,7 +291,7 @@ enum Judged {
 
 fn judge(shared: &Shared, job: &Job, fact: &Answer, heads: &mut Heads, unsure: bool) -> Result<Judged, Problem> {
     let request = &job.admitted.request;
-    let refuse = |error| Ok(Judged::Answer(Err(error)));
+    let refuse = |error| Ok(Judged::Answer(Box::new(Err(error))));
     let Some((head, runs)) = heads.get_mut(&request.tenant) else {
         return refuse(CommandError::NoTenant(request.tenant.clone()));
     };

@@ -140,10 +140,12 @@ impl Columns {
 
     /// The arrays as parameters.
     pub(super) fn params(&self) -> Vec<Param<'_>> {
-        let param = |column| match column {
-            &Column::Ints(ref all) => (all as &(dyn ToSql + Sync), Type::INT8_ARRAY),
-            &Column::Texts(ref all) => (all as &(dyn ToSql + Sync), Type::TEXT_ARRAY),
-        };
+        fn param(column: &Column) -> Param<'_> {
+            match column {
+                Column::Ints(all) => (all, Type::INT8_ARRAY),
+                Column::Texts(all) => (all, Type::TEXT_ARRAY),
+            }
+        }
         self.0.iter().map(param).collect()
     }
 }

@@ -82,7 +82,10 @@ async fn reach(address: &Address) -> Result<(Pool, Object), OpenError> {
         place: address.place(),
         problem: match error {
             StoreError::Unavailable(problem) => problem,
-            other => other.to_string(),
+            other @ (StoreError::Conflict(_)
+            | StoreError::Stale { .. }
+            | StoreError::OutcomeUnknown(_)
+            | StoreError::Corrupt { .. }) => other.to_string(),
         },
     })?;
     Ok((pool, client))
@@ -94,7 +97,10 @@ fn migrating(address: &Address) -> impl Fn(MigrateError) -> OpenError {
         MigrateError::Postgres(error) if error.as_db_error().is_none() => {
             OpenError::Unreachable { place: place.clone(), problem: text(&error) }
         }
-        source => OpenError::Migrate { place: place.clone(), source },
+        source @ (MigrateError::Sqlite(_)
+        | MigrateError::Postgres(_)
+        | MigrateError::Checksum(_)
+        | MigrateError::Newer { .. }) => OpenError::Migrate { place: place.clone(), source },
     }
 }
 
@@ -105,7 +111,10 @@ fn reading(address: &Address) -> impl Fn(MigrateError) -> OpenError {
         MigrateError::Postgres(error) if error.as_db_error().is_some() => {
             OpenError::Store(StoreError::Unavailable(text(&error)))
         }
-        source => migrating(source),
+        source @ (MigrateError::Sqlite(_)
+        | MigrateError::Postgres(_)
+        | MigrateError::Checksum(_)
+        | MigrateError::Newer { .. }) => migrating(source),
     }
 }
 

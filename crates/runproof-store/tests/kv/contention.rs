@@ -25,8 +25,9 @@ fn many_count(subject: &dyn Subject, runs_at_once: i64) {
     let store = subject.store();
     populate(store.as_ref());
     let steps: Vec<Value> = (0..STEPS).map(|number| incr(&format!("s_{number}"))).collect();
-    let opened: Vec<Claimed> =
-        (0..runs_at_once).map(|run| claimed(open(store.as_ref(), TENANT, &format!("r_{run}"), plan(json!(steps))))).collect();
+    let opened: Vec<Claimed> = (0..runs_at_once)
+        .map(|run| claimed(open(store.as_ref(), TENANT, &format!("r_{run}"), plan(json!(steps)))))
+        .collect();
     let runs: Vec<Run> = std::thread::scope(|scope| {
         let threads: Vec<_> = opened
             .into_iter()

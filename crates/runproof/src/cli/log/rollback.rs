@@ -11,7 +11,7 @@ use crate::output::Output;
 use crate::runtime;
 
 /// Puts on record that the newest signed state is lost, and goes on from what there is. Whoever holds a newer head sees
-/// ROLLED_BACK or FORKED from then on: that stays true.
+/// `ROLLED_BACK` or `FORKED` from then on: that stays true.
 #[derive(Args)]
 pub(in crate::cli) struct AcknowledgeRollback {
     /// Leaves of the lost state, as the refusal names them: shows that you know what is given up
