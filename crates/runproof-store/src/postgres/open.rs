@@ -120,9 +120,10 @@ async fn commit(shared: &Arc<Shared>, jobs: Vec<Job>, mut sent: Sent) {
             },
         };
         if !again || begun.elapsed() >= PATIENCE {
-            let error = match problem {
-                StoreError::Unavailable(text) if !sent.is_empty() => StoreError::OutcomeUnknown(text),
-                error => error,
+            let error = if let (StoreError::Unavailable(text), false) = (&problem, sent.is_empty()) {
+                StoreError::OutcomeUnknown(text.clone())
+            } else {
+                problem
             };
             for job in jobs {
                 job.end(Err(CommandError::Store(error.clone())));
