@@ -190,7 +190,8 @@ pub fn variable(name: &str) -> Result<Option<String>, AppError> {
     }
 }
 
-fn database(url: &str) -> Result<Database, AppError> {
+/// The database that a URL names.
+pub(crate) fn database(url: &str) -> Result<Database, AppError> {
     if let Some(path) = url.strip_prefix("sqlite://") {
         let path = path.split('?').next().unwrap_or_default();
         if path.is_empty() {

@@ -88,6 +88,7 @@ codes! {
     RunNone "run.none" Usage;
     OutputMissing "output.missing" Usage;
     DemoFolder "demo.folder" Usage;
+    ChaosFailed "chaos.failed" Usage;
     ExplainUnknown "explain.unknown" Usage;
 
     // Refused: nothing was written.

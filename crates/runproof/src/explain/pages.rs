@@ -61,6 +61,7 @@ pub const FAMILIES: &[Family] = &[
             "legacy.file"
             "demo.folder"
             "demo.failed"
+            "chaos.failed"
             "explain.unknown"
             "run.not_found"
             "run.none"
