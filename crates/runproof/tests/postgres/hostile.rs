@@ -266,19 +266,22 @@ fn noise(seed: usize, length: usize) -> String {
 
 #[test]
 fn a_full_disk_is_named_what_is_recorded_is_whole_and_the_run_goes_on_when_there_is_room() {
-    let scene = Scene::own(Way::Direct, &[]).initialised();
-    let receiver = Receiver::start(|_, turn| Some(Answer::json(200, &json!({ "text": noise(turn, 700_000) }))));
-    let items: Vec<u32> = (0..32).collect();
-    let plan = scene.home.plan(
-        json!([{ "id": "fetch", "foreach": items, "skill": "http_call", "with": { "url": receiver.url("it") } }]),
-    );
-    // No file of a session that begins now grows beyond 16 MiB and half a page: the page in which that is reached is
-    // written in part, which is what a full disk looks like.
+    let scene = Scene::own(Way::Direct, &["-c", "autovacuum=off"]).initialised();
+    let receiver = Receiver::start(|_, turn| Some(Answer::json(200, &json!({ "text": noise(turn, 100_000) }))));
+    let plan = plan(&scene, &receiver);
+    // No file of a session that begins now grows by more than half a page: a page that is written in part is what a full
+    // disk looks like. The file with the values is larger than any other file before (the server's own have 16 MiB).
+    let grown = "BEGIN; INSERT INTO public.transitions (tenant_id, stream, first_seq, event_count, events, payloads)
+        SELECT 'none', 'none', 0, 1, '', string_agg(md5(i::text), '') FROM generate_series(1, 600000) i; ROLLBACK";
+    scene.sql(grown);
+    let size = "SELECT pg_relation_size(reltoastrelid) FROM pg_class WHERE oid = 'public.transitions'::regclass";
+    let size = scene.number(size);
+    assert!(size > 17 * 1024 * 1024, "{size}");
     let limit = |size: &str| {
         let program = format!("prlimit --pid {} --fsize={size}:", postmaster(&scene));
         scene.sql(&format!("COPY (SELECT 1) TO PROGRAM '{program}'"));
     };
-    limit(&(16 * 1024 * 1024 + 4096).to_string());
+    limit(&(size + 4096).to_string());
     let said = scene.refused(&mut scene.home.command(&run_plan(&plan, &[])), 8, "database.disk_full");
     assert!(said.contains("could not extend file"), "{said}");
     let listed = scene.ok(&mut scene.home.command(&["list-runs"]));
