@@ -32,7 +32,7 @@ pub enum Database {
     /// A SQLite file.
     Sqlite(PathBuf),
     /// A Postgres database, which many processes may work on.
-    Postgres(Address),
+    Postgres(Box<Address>),
 }
 
 impl fmt::Display for Database {
@@ -202,7 +202,7 @@ pub(crate) fn database(url: &str) -> Result<Database, AppError> {
         return Ok(Database::Sqlite(PathBuf::from(path)));
     }
     if let Some(address) = postgres::address(url)? {
-        return Ok(Database::Postgres(address));
+        return Ok(Database::Postgres(Box::new(address)));
     }
     let scheme = url.split(':').next().unwrap_or_default();
     Err(AppError::new(
