@@ -204,12 +204,13 @@ fn gone() -> StoreError {
 #[async_trait]
 impl Journal for PgStore {
     async fn append(&self, append: Append) -> Result<(), StoreError> {
-        let (tenant, run_id, kept) = (append.tenant.clone(), append.run_id.clone(), append.claim == Claim::Keep);
+        let (tenant, run_id, epoch) = (append.tenant.clone(), append.run_id.clone(), append.fence.epoch);
+        let kept = append.claim == Claim::Keep;
         let (job, answer) = append::job(append);
         self.appends.send(job).map_err(|_| gone())?;
         let result = answer.await.map_err(|_| gone())?;
         if matches!(result, Err(StoreError::Conflict(_))) || (result.is_ok() && !kept) {
-            self.shared.held.remove(&tenant, &run_id);
+            self.shared.held.remove(&tenant, &run_id, epoch);
         }
         result
     }
@@ -245,7 +246,7 @@ impl Store for PgStore {
         self.openings.send(job).map_err(|_| gone())?;
         let opened = answer.await.map_err(|_| gone())??;
         if let Some(fence) = &opened.fence {
-            self.shared.held.add(&fence.owner, &opened.run.tenant, &opened.run.id);
+            self.shared.held.add(&fence.owner, &opened.run.tenant, &opened.run.id, fence.epoch);
         }
         Ok(opened)
     }

@@ -14,7 +14,7 @@ use crate::doubles::block_on;
 use crate::support::{Keeper, Subject};
 
 /// Names under which stories claim runs: each has a lease, for longer than any story takes on a machine that is busy.
-const WORKERS: &str = "INSERT INTO public.workers (id, version, host, concurrency, lease_until)
+pub(crate) const WORKERS: &str = "INSERT INTO public.workers (id, version, host, concurrency, lease_until)
     SELECT 'w_' || n, '0.0.0', 'here', 1, clock_timestamp() + interval '1 hour' FROM generate_series(0, 9) AS n";
 
 /// The runtime of every store under test.

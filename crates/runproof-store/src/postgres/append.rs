@@ -68,10 +68,10 @@ pub(super) async fn lane(shared: Arc<Shared>, queue: Queue) {
         for job in alone {
             // Guards of a skill's writes can fail: then nothing else may be taken back with them.
             let shared = Arc::clone(&shared);
-            tokio::spawn(async move { commit(&shared, vec![job]).await });
+            tokio::spawn(async move { commit(&shared, vec![job], false).await });
         }
         for batch in batches(jobs) {
-            commit(&shared, batch).await;
+            commit(&shared, batch, false).await;
         }
     }
 }
@@ -97,11 +97,14 @@ fn batches(jobs: Vec<Job>) -> Vec<Vec<Job>> {
     batches
 }
 
-/// Commits a batch, however often that takes, and tells everybody.
-async fn commit(shared: &Arc<Shared>, jobs: Vec<Job>) {
+/// Commits a batch, however often that takes, and tells everybody. `unsure`: it was sent before, and nobody knows what came
+/// of it.
+async fn commit(shared: &Arc<Shared>, jobs: Vec<Job>, mut unsure: bool) {
     let begun = Instant::now();
     let mut pauses = PAUSES.iter().copied();
-    let mut unsure = false;
+    let failed = |problem, unsure| {
+        if unsure { StoreError::OutcomeUnknown(problem) } else { StoreError::Unavailable(problem) }
+    };
     loop {
         let problem = match attempt(shared, &jobs).await {
             Ok(passed) => return settle(shared, jobs, &passed, unsure).await,
@@ -116,12 +119,12 @@ async fn commit(shared: &Arc<Shared>, jobs: Vec<Job>) {
                 Fate::Refused if jobs.len() > 1 => {
                     // One of them cannot be written: found by writing each alone.
                     for job in jobs {
-                        Box::pin(commit(shared, vec![job])).await;
+                        Box::pin(commit(shared, vec![job], unsure)).await;
                     }
                     return;
                 }
                 Fate::Refused => {
-                    let error = StoreError::Unavailable(failure.text());
+                    let error = failed(failure.text(), unsure);
                     for job in jobs {
                         job.end(Err(error.clone()));
                     }
@@ -135,7 +138,7 @@ async fn commit(shared: &Arc<Shared>, jobs: Vec<Job>) {
             },
         };
         if begun.elapsed() > PATIENCE {
-            let error = if unsure { StoreError::OutcomeUnknown(problem) } else { StoreError::Unavailable(problem) };
+            let error = failed(problem, unsure);
             for job in jobs {
                 job.end(Err(error.clone()));
             }

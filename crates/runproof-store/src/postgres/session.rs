@@ -70,6 +70,14 @@ impl Failure {
         }
     }
 
+    /// The SQLSTATE, where the server gave one.
+    pub(super) fn code(&self) -> Option<&str> {
+        match self {
+            Self::Said(error) => error.code().map(tokio_postgres::error::SqlState::code),
+            Self::Silence => None,
+        }
+    }
+
     pub(super) fn fate(&self) -> super::connect::Fate {
         match self {
             Self::Said(error) => super::connect::fate(error),
