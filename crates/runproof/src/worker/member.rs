@@ -111,7 +111,7 @@ impl Member {
     pub async fn lapsed(&self) {
         let mut lapsed = self.lapsed.subscribe();
         if lapsed.wait_for(|lapsed| *lapsed).await.is_err() {
-            std::future::pending().await // the sender lives as long as this process is a member
+            std::future::pending::<()>().await; // the sender lives as long as this process is a member
         }
     }
 

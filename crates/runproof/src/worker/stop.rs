@@ -29,6 +29,6 @@ async fn next(signal: &mut Option<Signal>) {
         None => false,
     };
     if !came {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }

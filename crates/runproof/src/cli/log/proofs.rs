@@ -199,10 +199,10 @@ impl Consistency {
         let app = App::from_environment()?;
         let trust = self.trust.read(|| app.home.trust())?;
         let store = app.reader().await?;
-        block_in_place(|| self.from_snapshot(trust, store.snapshot()?.as_ref()))
+        block_in_place(|| self.read_snapshot(trust, store.snapshot()?.as_ref()))
     }
 
-    fn from_snapshot(
+    fn read_snapshot(
         &self,
         trust: Trust,
         snapshot: &dyn Snapshot,
