@@ -122,7 +122,11 @@ async fn commit(shared: &Arc<Shared>, jobs: Vec<Job>, mut sent: Sent) {
         if !again || begun.elapsed() >= PATIENCE {
             let error = match problem {
                 StoreError::Unavailable(text) if !sent.is_empty() => StoreError::OutcomeUnknown(text),
-                error => error,
+                error @ (StoreError::Unavailable(_)
+                | StoreError::Conflict(_)
+                | StoreError::Stale { .. }
+                | StoreError::OutcomeUnknown(_)
+                | StoreError::Corrupt { .. }) => error,
             };
             for job in jobs {
                 job.end(Err(CommandError::Store(error.clone())));
