@@ -32,7 +32,7 @@ pub enum Database {
     /// A SQLite file.
     Sqlite(PathBuf),
     /// A Postgres database, which many processes may work on.
-    Postgres(Address),
+    Postgres(Box<Address>),
 }
 
 impl fmt::Display for Database {
@@ -127,6 +127,18 @@ impl App {
         }
     }
 
+    /// The same, for what is asked about one tenant, or about all.
+    ///
+    /// # Errors
+    /// As [`App::reader`]; and when all are meant and the role of the database sees one at a time: it would see nothing,
+    /// and that must not look like an empty database.
+    pub async fn reader_of(&self, tenant: Option<&str>) -> Result<Arc<dyn Store>, AppError> {
+        match (&self.database, tenant) {
+            (Database::Postgres(address), None) => postgres::reader_of_all(address).await,
+            (Database::Postgres(_) | Database::Sqlite(_), _) => self.reader().await,
+        }
+    }
+
     /// Opens the store as an engine. `None` when another process is the only one that may be.
     ///
     /// # Errors
@@ -190,7 +202,7 @@ pub(crate) fn database(url: &str) -> Result<Database, AppError> {
         return Ok(Database::Sqlite(PathBuf::from(path)));
     }
     if let Some(address) = postgres::address(url)? {
-        return Ok(Database::Postgres(address));
+        return Ok(Database::Postgres(Box::new(address)));
     }
     let scheme = url.split(':').next().unwrap_or_default();
     Err(AppError::new(

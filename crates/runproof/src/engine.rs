@@ -184,14 +184,7 @@ enum Reached {
 impl Engine {
     /// An engine over an opened store.
     pub fn new(store: Arc<dyn Store>, driver: Driver, member: Arc<Member>) -> Self {
-        Self {
-            store,
-            driver,
-            member,
-            remarks: Vec::new(),
-            active: Mutex::default(),
-            promised: Mutex::default(),
-        }
+        Self { store, driver, member, remarks: Vec::new(), active: Mutex::default(), promised: Mutex::default() }
     }
 
     /// The same, with what people have to know.
@@ -655,8 +648,10 @@ impl Drop for Driven<'_> {
 
 /// Whether the same may work a little later.
 fn passes(error: &AppError) -> bool {
-    let at_the_store =
-        matches!(error.code, Code::StoreUnavailable | Code::StoreOutcomeUnknown | Code::StoreConflict | Code::StoreStale);
+    let at_the_store = matches!(
+        error.code,
+        Code::StoreUnavailable | Code::StoreOutcomeUnknown | Code::StoreConflict | Code::StoreStale
+    );
     at_the_store || error.code.is_of_a_server()
 }
 

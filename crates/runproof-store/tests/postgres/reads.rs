@@ -10,7 +10,7 @@ use serde_json::json;
 
 use crate::doubles::block_on;
 use crate::on_postgres::OnPostgres;
-use crate::support::{AGENT, OTHER, OnDisk, Subject as _, TENANT, driven, plan, populate};
+use crate::support::{AGENT, OTHER, OnDisk, TENANT, driven, plan, populate};
 
 /// A store of a role of its own that is a member of `group`.
 fn store_as(ledger: &Ledger, group: &str) -> PgStore {

@@ -44,6 +44,20 @@ pub async fn reader(address: &Address) -> Result<Arc<dyn Store>, AppError> {
     Ok(Arc::new(PgStore::open_reader(address, &Handle::current()).await?))
 }
 
+/// Opens the store for reading what belongs to any tenant.
+///
+/// # Errors
+/// [`AppError`] when the role sees one tenant at a time.
+pub async fn reader_of_all(address: &Address) -> Result<Arc<dyn Store>, AppError> {
+    let store = PgStore::open_reader(address, &Handle::current()).await?;
+    if store.sees_all_tenants().await? {
+        return Ok(Arc::new(store));
+    }
+    let message = format!("the role of `{}` sees one tenant at a time, and this is about all of them", address.place());
+    Err(AppError::new(Code::DatabaseOneTenant, message)
+        .hint("name one with --tenant-id, or connect as a member of runproof_auditor"))
+}
+
 /// Opens the store as one of any number of engines. It signs where the home has the log's key.
 ///
 /// # Errors
@@ -74,7 +88,7 @@ pub async fn initialise(address: &Address, home: &Home, origin: &str) -> Result<
         Err(OpenError::NoLedger(_)) => None,
         Err(error) => return Err(error.into()),
     };
-    home.check_ledger(ledger, &Database::Postgres(address.clone()))?;
+    home.check_ledger(ledger, &Database::Postgres(Box::new(address.clone())))?;
     let made = home.create(origin)?;
     postgres::create_ledger(address, home.notary()?, runtime::random()).await?;
     Ok(made)

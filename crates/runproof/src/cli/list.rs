@@ -22,7 +22,11 @@ pub(super) struct ListAgents {
 
 impl ListAgents {
     pub(super) async fn run(self, output: Output) -> Result<u8, AppError> {
-        let agents = App::from_environment()?.reader().await?.list_agents(self.tenant_id.as_deref()).await?;
+        let agents = App::from_environment()?
+            .reader_of(self.tenant_id.as_deref())
+            .await?
+            .list_agents(self.tenant_id.as_deref())
+            .await?;
         output.print(&json!({ "agents": agents }), || {
             let rows: Vec<Vec<String>> = agents
                 .iter()
@@ -49,7 +53,11 @@ pub(super) struct ListRuns {
 
 impl ListRuns {
     pub(super) async fn run(self, output: Output) -> Result<u8, AppError> {
-        let runs = App::from_environment()?.reader().await?.list_runs(self.tenant_id.as_deref(), self.limit).await?;
+        let runs = App::from_environment()?
+            .reader_of(self.tenant_id.as_deref())
+            .await?
+            .list_runs(self.tenant_id.as_deref(), self.limit)
+            .await?;
         output.print(&json!({ "runs": runs }), || {
             table(&["RUN", "NO", "TENANT", "AGENT", "STATUS", "WAITS FOR", "CREATED"], &rows(&runs))
         });
@@ -94,7 +102,7 @@ pub(super) struct GetRun {
 
 impl GetRun {
     pub(super) async fn run(self, output: Output) -> Result<u8, AppError> {
-        let store = App::from_environment()?.reader().await?;
+        let store = App::from_environment()?.reader_of(self.tenant_id.as_deref()).await?;
         let tenant = find_tenant(store.as_ref(), &self.run_id, self.tenant_id).await?;
         let shown = Shown::load(store.as_ref(), &tenant, &self.run_id).await?;
         match &self.output {

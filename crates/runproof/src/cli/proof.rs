@@ -147,7 +147,7 @@ pub(super) struct Last {
 impl Last {
     pub(super) async fn run(self, output: Output) -> Result<u8, AppError> {
         let app = App::from_environment()?;
-        let store = app.reader().await?;
+        let store = app.reader_of(self.tenant_id.as_deref()).await?;
         let newest = store.list_runs(self.tenant_id.as_deref(), 1).await?.into_iter().next();
         let newest = newest.ok_or_else(|| {
             AppError::new(Code::RunNone, format!("there is no run yet in `{}`", app.database))

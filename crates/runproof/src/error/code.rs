@@ -130,6 +130,7 @@ codes! {
     StoreSchema "store.schema" Store;
     StoreBusy "store.busy" Store;
     StoreOtherKey "store.other_key" Store;
+    StoreNotRolledBack "store.not_rolled_back" Refused;
     StoreRolledBack "store.rolled_back" Store;
     StoreUnavailable "store.unavailable" Store;
     StoreConflict "store.conflict" Store;
@@ -143,6 +144,7 @@ codes! {
     DatabaseUnknown "database.unknown" Store;
     DatabaseConnections "database.connections" Store;
     DatabasePrivilege "database.privilege" Store;
+    DatabaseOneTenant "database.one_tenant" Store;
     DatabaseReadOnly "database.read_only" Store;
     DatabaseDiskFull "database.disk_full" Store;
     DatabaseTimeout "database.timeout" Store;
