@@ -5,7 +5,7 @@
 
 pub mod member;
 pub mod pace;
-mod stop;
+pub(crate) mod stop;
 mod upkeep;
 
 use std::collections::BTreeSet;

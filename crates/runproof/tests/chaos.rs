@@ -1,5 +1,6 @@
 //! `chaos` itself, small: real workers, servers of its own, every kind of fault; and that a changed record is noticed.
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -89,6 +90,24 @@ fn a_folder_in_which_something_is_and_stores_that_contradict_each_other_are_refu
         assert_eq!((code, &refusal["error"]["code"]), (Some(2), &"chaos.failed".into()), "{refusal}");
     }
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_trial_that_is_interrupted_leaves_no_worker_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let keep = folder.path().join("trial");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_runproof"));
+    command.args(["chaos", "--store", "sqlite", "--seed", "3", "--runs", "20", "--seconds", "60", "--keep"]).arg(&keep);
+    let mut trial = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(trial.stderr.take().unwrap()).lines();
+    let under_way = lines.map_while(Result::ok).any(|line| line.contains("faults to come"));
+    assert!(under_way, "the trial ended by itself");
+    let home = runproof::home::Home::at(keep.join("home"));
+    let engine = || SqliteStore::open_engine(&keep.join("runproof.db"), home.notary().unwrap());
+    let signal = format!("kill -s TERM {}", trial.id());
+    assert!(Command::new("sh").args(["-c", &signal]).status().unwrap().success());
+    assert_eq!(trial.wait().unwrap().code(), Some(6));
+    assert_eq!(engine().err().map(|error| error.to_string()), None, "a worker holds the lock of the engine");
 }
 
 /// The runs that a kept trial recorded, read and proved again.

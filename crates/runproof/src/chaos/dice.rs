@@ -1,6 +1,6 @@
 //! Chance that a seed decides.
 
-/// A sequence of numbers that its seed decides (SplitMix64). Good enough to spread faults, and nothing else.
+/// A sequence of numbers that its seed decides (`SplitMix64`). Good enough to spread faults, and nothing else.
 #[derive(Clone, Debug)]
 pub struct Dice(u64);
 

@@ -263,9 +263,9 @@ fn of_step(judgement: &mut Judgement, run: &Recorded, (id, class): (&str, Effect
         EffectClass::Pure | EffectClass::Read | EffectClass::Transactional => {}
         EffectClass::Idempotent | EffectClass::Probeable | EffectClass::Unsafe => {}
     }
-    let settled = run.events.iter().find_map(|event| match &event.body {
-        Body::StepSettled(body) if body.step_id == id => Some(body.status),
-        _ => None,
+    let settled = run.events.iter().find_map(|event| {
+        let Body::StepSettled(body) = &event.body else { return None };
+        (body.step_id == id).then_some(body.status)
     });
     let reached = match class {
         EffectClass::Pure | EffectClass::Transactional => return,
@@ -317,9 +317,9 @@ fn effects_without_intent(judgement: &mut Judgement, seen: &Seen) {
         let (number, step) = (parts.next().and_then(|number| number.parse::<u32>().ok()), parts.next());
         let run = seen.runs.iter().find(|run| Some(run.number) == number);
         let intended = run.is_some_and(|run| {
-            run.events.iter().any(|event| match &event.body {
-                Body::StepIntended(body) => Some(body.step_id.as_str()) == step,
-                _ => false,
+            run.events.iter().any(|event| {
+                let Body::StepIntended(body) = &event.body else { return false };
+                Some(body.step_id.as_str()) == step
             })
         });
         if !intended && tally.arrivals > 0 {

@@ -156,8 +156,8 @@ impl Fleet {
         Ok(())
     }
 
-    /// The worker with this number, or else the next that holds one of these names: who holds runs is worth more.
-    pub fn aim(&self, worker: u32, busy: &[String]) -> u32 {
+    /// The first worker, from this number on, that holds one of these names and does not stand still.
+    pub fn aim(&self, worker: u32, busy: &[String]) -> Option<u32> {
         let count = u32::try_from(self.slots.len()).unwrap_or(u32::MAX).max(1);
         let mut order = (0..count).map(|step| (worker + step) % count);
         let is_busy = |worker: &u32| {
@@ -168,7 +168,7 @@ impl Fleet {
                 names(&log).last().is_some_and(|name| busy.contains(name))
             })
         };
-        order.find(is_busy).unwrap_or(worker)
+        order.find(is_busy)
     }
 
     /// `kill -9`. False when there is nothing to kill just now.

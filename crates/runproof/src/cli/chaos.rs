@@ -9,9 +9,10 @@ use crate::chaos::dice::Dice;
 use crate::chaos::failed;
 use crate::chaos::report::Report;
 use crate::chaos::trial::{Options, Pooler, StoreChoice, carry_out, make_folder};
-use crate::error::AppError;
+use crate::error::{AppError, Code};
 use crate::output::{Output, json};
 use crate::runtime;
+use crate::worker::stop::Stops;
 
 /// Kills workers, cuts connections and crashes servers of its own while runs go on, and proves that nothing is lost and
 /// nothing unsafe repeated. Touches nothing but its own folder and the database that it is given.
@@ -85,7 +86,13 @@ impl Chaos {
             program,
             folder: folder.clone(),
         };
-        let ended = carry_out(&options, output).await;
+        let mut stops = Stops::new();
+        // What is dropped ends its processes: none of them outlives the trial.
+        let ended = tokio::select! {
+            ended = carry_out(&options, output) => ended,
+            () = stops.wanted() => Err(AppError::new(Code::ChaosInterrupted, "interrupted; nothing is said about promises")
+                .hint("the same --seed begins the same trial again")),
+        };
         finish(&folder, self.keep.is_some(), ended, output)
     }
 }

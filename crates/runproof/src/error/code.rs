@@ -82,6 +82,7 @@ codes! {
     CheckpointInvalid "checkpoint.invalid" Usage;
     ProofInvalid "proof.invalid" Usage;
     LogInterrupted "log.interrupted" Cancelled;
+    ChaosInterrupted "chaos.interrupted" Cancelled;
     WorkerStopped "worker.stopped" Cancelled;
     LegacyFile "legacy.file" Usage;
     RunNotFound "run.not_found" Usage;

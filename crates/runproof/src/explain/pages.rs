@@ -62,6 +62,7 @@ pub const FAMILIES: &[Family] = &[
             "demo.folder"
             "demo.failed"
             "chaos.failed"
+            "chaos.interrupted"
             "explain.unknown"
             "run.not_found"
             "run.none"

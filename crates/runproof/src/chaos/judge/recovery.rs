@@ -43,9 +43,9 @@ pub(super) fn measure(runs: &[Recorded], killed: &[Killed]) -> Recovery {
 
 /// How long a run waited after the kill, if the worker that was killed was driving it.
 fn waited(run: &Recorded, kill: &Killed) -> Option<Duration> {
-    let claims = run.events.iter().filter_map(|event| match &event.body {
-        Body::RunClaimed(body) => Some((event.at, body.worker.as_str())),
-        _ => None,
+    let claims = run.events.iter().filter_map(|event| {
+        let Body::RunClaimed(body) = &event.body else { return None };
+        Some((event.at, body.worker.as_str()))
     });
     let (before, after): (Vec<_>, Vec<_>) = claims.partition(|(at, _)| *at <= kill.at);
     let (_, owner) = before.last()?;

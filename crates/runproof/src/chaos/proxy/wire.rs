@@ -61,10 +61,7 @@ impl Scanner {
 
 /// A simple query, or the unnamed statement, whose text is `COMMIT`.
 fn is_commit(kind: u8, body: &[u8]) -> bool {
-    let text = match (kind, body) {
-        (b'Q', text) | (b'P', [0, text @ ..]) => text,
-        _ => return false,
-    };
+    let ((b'Q', text) | (b'P', [0, text @ ..])) = (kind, body) else { return false };
     let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
     let text = text.trim_ascii().strip_suffix(b";").unwrap_or(text.trim_ascii());
     text.eq_ignore_ascii_case(b"COMMIT")

@@ -17,6 +17,9 @@ use crate::error::AppError;
 /// How long the database may take to say which workers hold runs: it may be down itself.
 const ASK_FOR: Duration = Duration::from_millis(100);
 
+/// How long a fault of a worker waits for one that holds runs.
+const AIM_FOR: Duration = Duration::from_secs(1);
+
 /// The faults of a trial, and what they are done to.
 pub(super) struct Storm {
     pub(super) fleet: Fleet,
@@ -29,6 +32,15 @@ pub(super) struct Storm {
     faults: Vec<(Duration, Fault)>,
     injected: BTreeMap<String, u64>,
     calm: bool,
+}
+
+impl Drop for Storm {
+    fn drop(&mut self) {
+        // A server that is being started again has to be there to be ended.
+        if let (Some(_), Some(servers)) = (&self.crash, &self.servers) {
+            drop(lock(servers));
+        }
+    }
 }
 
 impl Storm {
@@ -64,8 +76,12 @@ impl Storm {
             if at > elapsed || (crashes && self.crash.is_some()) {
                 break;
             }
+            let aimed = self.aimed(fault).await;
+            if aimed.is_none() && elapsed < at + AIM_FOR {
+                break;
+            }
             self.faults.pop();
-            let fault = self.aimed(fault).await;
+            let fault = aimed.unwrap_or(fault);
             if self.inject(fault, proxy)? {
                 *self.injected.entry(fault.word().to_owned()).or_default() += 1;
             }
@@ -80,18 +96,19 @@ impl Storm {
         Ok(stormy)
     }
 
-    /// A fault of a worker, at one that holds runs if the database can say which does.
-    async fn aimed(&self, fault: Fault) -> Fault {
-        let (Fault::Kill { worker } | Fault::Freeze { worker, .. }) = fault else { return fault };
-        let Some(store) = &self.store else { return fault };
-        let Ok(Ok(workers)) = tokio::time::timeout(ASK_FOR, store.list_workers()).await else { return fault };
+    /// A fault of a worker, at one that holds runs; `None` when there is no such worker just now. Any other fault, and
+    /// where nobody can say who holds runs, as it is.
+    async fn aimed(&self, fault: Fault) -> Option<Fault> {
+        let (Fault::Kill { worker } | Fault::Freeze { worker, .. }) = fault else { return Some(fault) };
+        let Some(store) = &self.store else { return Some(fault) };
+        let workers = tokio::time::timeout(ASK_FOR, store.list_workers()).await.ok()?.ok()?;
         let busy: Vec<String> = workers.into_iter().filter(|row| row.running > 0).map(|row| row.id).collect();
-        let aim = self.fleet.aim(worker, &busy);
+        let worker = self.fleet.aim(worker, &busy)?;
         match fault {
-            Fault::Kill { .. } => Fault::Kill { worker: aim },
-            Fault::Freeze { lasts_ms, .. } => Fault::Freeze { worker: aim, lasts_ms },
-            Fault::Cut { .. } | Fault::LoseReply | Fault::LoseCommit | Fault::Slow { .. } => fault,
-            Fault::CrashPostgres | Fault::CrashPooler => fault,
+            Fault::Kill { .. } => Some(Fault::Kill { worker }),
+            Fault::Freeze { lasts_ms, .. } => Some(Fault::Freeze { worker, lasts_ms }),
+            Fault::Cut { .. } | Fault::LoseReply | Fault::LoseCommit | Fault::Slow { .. } => Some(fault),
+            Fault::CrashPostgres | Fault::CrashPooler => Some(fault),
         }
     }
 
