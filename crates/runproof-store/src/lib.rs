@@ -6,9 +6,9 @@
 pub mod faults;
 pub mod memory;
 pub mod migrate;
+pub mod postgres;
 mod snapshot;
 pub mod sqlite;
-pub mod postgres;
 mod store;
 mod tree;
 mod turns;

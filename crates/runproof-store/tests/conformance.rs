@@ -1,6 +1,6 @@
 //! What every store promises. Written once; the last lines name the stores that are held to it.
 
-mod append;
+pub(crate) mod append;
 mod claim;
 mod kv;
 pub(crate) mod ledger;

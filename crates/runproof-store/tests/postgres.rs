@@ -1,7 +1,23 @@
 //! What the Postgres store promises beyond the suite for all stores: places in the ledger among processes that know
 //! nothing of each other, and reads of what they left.
 
+/// One test of every claim for each way to the server.
+macro_rules! both_ways {
+    ($($claim:ident),+ $(,)?) => {
+        mod direct {
+            $(#[test] fn $claim() { super::$claim(super::Way::Direct); })+
+        }
+        mod pooled {
+            $(#[test] fn $claim() { super::$claim(super::Way::Pooled); })+
+        }
+    };
+}
+use both_ways;
+
+mod faults;
+mod fences;
 mod places;
+mod proxy;
 mod reads;
 mod rollback;
 mod settling;

@@ -17,7 +17,6 @@ use runproof_skills::egress::Egress;
 use runproof_skills::registry::{Options, Ports, builtin};
 use runproof_store::Store;
 use runproof_store::sqlite::{OpenError, SqliteStore};
-use tokio::sync::Notify;
 
 use crate::engine::Engine;
 use crate::error::{AppError, Code};
@@ -33,7 +32,7 @@ pub enum Database {
     /// A SQLite file.
     Sqlite(PathBuf),
     /// A Postgres database, which many processes may work on.
-    Postgres(Address),
+    Postgres(Box<Address>),
 }
 
 impl fmt::Display for Database {
@@ -163,7 +162,6 @@ impl App {
             }
         };
         let member = Member::new(Arc::clone(&store));
-        let committed = Arc::new(Notify::new());
         let driver = Driver {
             journal: Arc::clone(&store) as Arc<dyn Journal>,
             skills: self.skills(Arc::clone(&store) as Arc<dyn KeyValues>)?,
@@ -171,9 +169,9 @@ impl App {
             entropy: Arc::new(SystemEntropy),
             secrets: Arc::new(EnvSecrets),
             lease: Arc::clone(&member) as Arc<dyn Lease>,
-            observer: Arc::new(Progress { output, committed: Arc::clone(&committed) }),
+            observer: Arc::new(Progress { output }),
         };
-        Ok(Some(Engine::new(store, driver, member).told_by(committed).remarking(remarks)))
+        Ok(Some(Engine::new(store, driver, member).remarking(remarks)))
     }
 }
 
@@ -192,7 +190,8 @@ pub fn variable(name: &str) -> Result<Option<String>, AppError> {
     }
 }
 
-fn database(url: &str) -> Result<Database, AppError> {
+/// The database that a URL names.
+pub(crate) fn database(url: &str) -> Result<Database, AppError> {
     if let Some(path) = url.strip_prefix("sqlite://") {
         let path = path.split('?').next().unwrap_or_default();
         if path.is_empty() {
@@ -203,7 +202,7 @@ fn database(url: &str) -> Result<Database, AppError> {
         return Ok(Database::Sqlite(PathBuf::from(path)));
     }
     if let Some(address) = postgres::address(url)? {
-        return Ok(Database::Postgres(address));
+        return Ok(Database::Postgres(Box::new(address)));
     }
     let scheme = url.split(':').next().unwrap_or_default();
     Err(AppError::new(
@@ -225,12 +224,10 @@ pub fn local_actor() -> Actor {
 /// Shows what is written, to people who asked for it.
 struct Progress {
     output: Output,
-    committed: Arc<Notify>,
 }
 
 impl Observer for Progress {
     fn committed(&self, run: &Run, lines: &[Line]) {
-        self.committed.notify_one();
         if !self.output.verbose && !self.output.progress() {
             return;
         }

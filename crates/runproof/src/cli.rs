@@ -1,6 +1,7 @@
 //! The command line: one file for each command, one match here.
 
 mod admin;
+mod chaos;
 mod demo;
 mod explain;
 mod init;
@@ -120,6 +121,8 @@ enum Verb {
     LegacyRoot(legacy::LegacyRoot),
     /// See a run, its proof, and tampering found, in one minute and without network
     Demo(demo::Demo),
+    /// Prove on this machine that nothing is lost when processes, connections and servers die
+    Chaos(chaos::Chaos),
     /// Say what a code or a verdict means and what to do about it
     Explain(explain::Explain),
 }
@@ -206,6 +209,7 @@ async fn dispatch(verb: Verb, output: Output) -> Result<u8, AppError> {
         Verb::Log(command) => command.run(output).await,
         Verb::LegacyRoot(command) => command.run(output),
         Verb::Demo(command) => command.run(output).await,
+        Verb::Chaos(command) => command.run(output).await,
         Verb::Explain(command) => command.run(output),
     }
 }

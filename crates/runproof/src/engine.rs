@@ -166,8 +166,6 @@ pub struct Engine {
     pub driver: Driver,
     /// This process in claims.
     pub member: Arc<Member>,
-    /// Told whenever something of a run became durable.
-    pub committed: Arc<Notify>,
     /// What people have to know about how this process works on the store.
     pub remarks: Vec<String>,
     active: Mutex<BTreeMap<RunKey, Arc<Signal>>>,
@@ -186,21 +184,7 @@ enum Reached {
 impl Engine {
     /// An engine over an opened store.
     pub fn new(store: Arc<dyn Store>, driver: Driver, member: Arc<Member>) -> Self {
-        Self {
-            store,
-            driver,
-            member,
-            committed: Arc::default(),
-            remarks: Vec::new(),
-            active: Mutex::default(),
-            promised: Mutex::default(),
-        }
-    }
-
-    /// The same, with who is told of what became durable.
-    #[must_use]
-    pub fn told_by(self, committed: Arc<Notify>) -> Self {
-        Self { committed, ..self }
+        Self { store, driver, member, remarks: Vec::new(), active: Mutex::default(), promised: Mutex::default() }
     }
 
     /// The same, with what people have to know.
@@ -664,8 +648,10 @@ impl Drop for Driven<'_> {
 
 /// Whether the same may work a little later.
 fn passes(error: &AppError) -> bool {
-    let at_the_store =
-        matches!(error.code, Code::StoreUnavailable | Code::StoreOutcomeUnknown | Code::StoreConflict | Code::StoreStale);
+    let at_the_store = matches!(
+        error.code,
+        Code::StoreUnavailable | Code::StoreOutcomeUnknown | Code::StoreConflict | Code::StoreStale
+    );
     at_the_store || error.code.is_of_a_server()
 }
 

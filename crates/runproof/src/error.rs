@@ -136,8 +136,9 @@ impl From<OpenError> for AppError {
                 (Code::StoreOtherKey, "use the RUNPROOF_HOME that this database was made with")
             }
             OpenError::RolledBack { .. } => {
-                (Code::StoreRolledBack, "put the newer database back; going on would sign a second history")
+                (Code::StoreRolledBack, "put the newer database back; if it is lost: runproof log acknowledge-rollback")
             }
+            OpenError::NotRolledBack => (Code::StoreNotRolledBack, "nothing has to be acknowledged"),
             OpenError::Sqlite { .. }
             | OpenError::Io { .. }
             | OpenError::Migrate { source: MigrateError::Sqlite(_), .. } => {

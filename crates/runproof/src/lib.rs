@@ -5,6 +5,7 @@
 //! [`cli`].
 
 pub mod app;
+pub mod chaos;
 pub mod cli;
 pub mod engine;
 pub mod error;

@@ -4,6 +4,7 @@
 
 mod acceptance;
 mod architecture;
+mod chaos;
 mod cli;
 #[expect(dead_code, reason = "the tests of the store use the rest")]
 #[path = "../../runproof-store/tests/cluster.rs"]

@@ -22,7 +22,7 @@ pub(super) const LOST_AFTER: Duration = Duration::from_secs(45);
 /// Where a database is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
-    config: Config,
+    config: Box<Config>,
     /// Most connections of this process.
     pub connections: usize,
 }
@@ -49,7 +49,7 @@ impl Address {
         if config.get_application_name().is_none() {
             config.application_name("runproof");
         }
-        Ok(Self { config, connections: 8 })
+        Ok(Self { config: Box::new(config), connections: 8 })
     }
 
     /// For people: role, host, port and database, and no password.
@@ -96,7 +96,7 @@ impl Address {
     /// [`StoreError::Unavailable`] when the machine's certificates cannot be read.
     pub fn pool(&self) -> Result<Pool, StoreError> {
         let manager = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let manager = Manager::from_config(self.config.clone(), tls()?, manager);
+        let manager = Manager::from_config(self.config.as_ref().clone(), tls()?, manager);
         let timeouts =
             Timeouts { wait: Some(WAIT_TIMEOUT), create: Some(CONNECT_TIMEOUT), recycle: Some(CONNECT_TIMEOUT) };
         let pool = Pool::builder(manager).max_size(self.connections).timeouts(timeouts).runtime(Runtime::Tokio1);

@@ -162,6 +162,8 @@ impl Sequencer {
     /// # Errors
     /// [`SequenceError`].
     pub async fn check(&self, client: &Client) -> Result<(), SequenceError> {
+        // Another process of this home may sign and keep a newer one at any time, which is in no state read before.
+        let kept = self.kept();
         let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = '30s'";
         let sql = include_str!("../../sql/postgres/ledger_head.sql");
         let head = in_time(async {
@@ -169,7 +171,7 @@ impl Sequencer {
             begun?;
             head
         });
-        let found = self.find(client, &head.await?, Guard::Kept).await?;
+        let found = self.find(client, &head.await?, kept).await?;
         in_time(client.batch_execute("COMMIT")).await?;
         self.keep(found.stored, Guard::Kept).await
     }
@@ -180,6 +182,7 @@ impl Sequencer {
     /// # Errors
     /// [`SequenceError`]. When the answer to the commit was lost, the next pass finds out what became of it.
     pub async fn place(&mut self, client: &Client) -> Result<Placed, SequenceError> {
+        let kept = self.kept();
         let given = in_time(async {
             let sql = include_str!("../../sql/postgres/last_id.sql");
             let (begun, given) = tokio::join!(biased; client.batch_execute(BEGIN), client.query_typed_one(sql, &[]));
@@ -194,20 +197,25 @@ impl Sequencer {
             return Ok(Placed::Nothing);
         };
         let settles = self.settling.id(given, column(&head, 2)?, column(&head, 3)?);
-        let mut found = self.find(client, &head, Guard::Kept).await?;
+        let mut found = self.find(client, &head, kept).await?;
         let (transitions, more) = self.append(client, &mut found, settles).await?;
         let newest = self.sign(client, &mut found).await?;
         self.keep(newest, Guard::Kept).await?;
         Ok(Placed::Here { transitions, size: found.tree.size(), more })
     }
 
-    /// Reads the tree at a head, and refuses a database that does not hold what is known to be signed.
-    pub(super) async fn find(&self, client: &Client, head: &Row, guard: Guard) -> Result<Found, SequenceError> {
+    /// Reads the tree at a head, and refuses a database that does not hold what is known to be signed: its own newest
+    /// checkpoint, and the one that was `kept` before the head was read.
+    pub(super) async fn find(
+        &self,
+        client: &Client,
+        head: &Row,
+        kept: Option<Checkpoint>,
+    ) -> Result<Found, SequenceError> {
         let (size, settled) = (natural(head, 0)?, column(head, 1)?);
         let sql = include_str!("../../sql/postgres/newest_checkpoint.sql");
         let stored = in_time(client.query_typed_opt(sql, &[])).await?;
         let stored = stored.map(|row| self.stored(&row)).transpose()?;
-        let kept = self.kept().filter(|_| guard == Guard::Kept);
         let known = [kept.as_ref(), stored.as_ref().map(|(stored, _)| stored)];
         let ranges: Vec<Range> = known
             .iter()

@@ -3,6 +3,9 @@
 use super::*;
 use crate::doubles::operator;
 use runproof_proof::event::{Body, Event};
+use runproof_proof::note::NoteSigner;
+use runproof_store::Notary;
+use std::sync::Arc;
 
 impl Ledger {
     /// The same database as it is now, as if it were put back later. Nobody may be connected to it.
@@ -214,5 +217,50 @@ fn a_head_is_signed_only_while_the_database_still_has_its_tree() {
         assert_eq!(refused, Err(SequenceError::Store(unavailable)));
         assert_eq!(number(&client, "SELECT max(size) FROM public.checkpoints").await, 1);
         assert_eq!(ledger.keeper.last().unwrap().size, 1);
+    });
+}
+
+/// Two processes of one home: the other one signs and keeps a head whenever this one asks for what was kept.
+struct Overtaken {
+    ledger: Arc<Ledger>,
+    signer: NoteSigner,
+    other: Box<dyn Notary>,
+}
+
+impl Notary for Overtaken {
+    fn signer(&self) -> &NoteSigner {
+        &self.signer
+    }
+
+    fn keep(&self, note: &str) -> Result<(), String> {
+        self.other.keep(note)
+    }
+
+    fn last(&self) -> Option<Checkpoint> {
+        let ledger = Arc::clone(&self.ledger);
+        let overtake = async move {
+            let client = ledger.connect(Way::Direct).await;
+            let stream = format!("run/{}", number(&client, "SELECT count(*) FROM public.transitions").await);
+            insert(&client, &stream, 0, "event").await;
+            place_all(&mut ledger.sequencer(), &client).await.unwrap();
+        };
+        std::thread::spawn(|| runtime().block_on(overtake)).join().unwrap();
+        self.ledger.keeper.last()
+    }
+
+    fn now(&self) -> u64 {
+        self.other.now()
+    }
+}
+
+#[test]
+fn a_head_that_another_process_of_the_home_signs_meanwhile_is_no_rollback() {
+    let ledger = Arc::new(Ledger::new());
+    let (signer, other) = (ledger.keeper.signer(), ledger.keeper.notary());
+    let notary = Box::new(Overtaken { ledger: Arc::clone(&ledger), signer, other });
+    runtime().block_on(async {
+        let client = ledger.connect(Way::Direct).await;
+        assert_eq!(Sequencer::new(LOG, notary).check(&client).await, Ok(()));
+        audit(&ledger, &client).await;
     });
 }

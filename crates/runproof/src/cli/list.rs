@@ -22,7 +22,11 @@ pub(super) struct ListAgents {
 
 impl ListAgents {
     pub(super) async fn run(self, output: Output) -> Result<u8, AppError> {
-        let agents = App::from_environment()?.reader_of(self.tenant_id.as_deref()).await?.list_agents(self.tenant_id.as_deref()).await?;
+        let agents = App::from_environment()?
+            .reader_of(self.tenant_id.as_deref())
+            .await?
+            .list_agents(self.tenant_id.as_deref())
+            .await?;
         output.print(&json!({ "agents": agents }), || {
             let rows: Vec<Vec<String>> = agents
                 .iter()
@@ -49,7 +53,11 @@ pub(super) struct ListRuns {
 
 impl ListRuns {
     pub(super) async fn run(self, output: Output) -> Result<u8, AppError> {
-        let runs = App::from_environment()?.reader_of(self.tenant_id.as_deref()).await?.list_runs(self.tenant_id.as_deref(), self.limit).await?;
+        let runs = App::from_environment()?
+            .reader_of(self.tenant_id.as_deref())
+            .await?
+            .list_runs(self.tenant_id.as_deref(), self.limit)
+            .await?;
         output.print(&json!({ "runs": runs }), || {
             table(&["RUN", "NO", "TENANT", "AGENT", "STATUS", "WAITS FOR", "CREATED"], &rows(&runs))
         });

@@ -82,12 +82,14 @@ codes! {
     CheckpointInvalid "checkpoint.invalid" Usage;
     ProofInvalid "proof.invalid" Usage;
     LogInterrupted "log.interrupted" Cancelled;
+    ChaosInterrupted "chaos.interrupted" Cancelled;
     WorkerStopped "worker.stopped" Cancelled;
     LegacyFile "legacy.file" Usage;
     RunNotFound "run.not_found" Usage;
     RunNone "run.none" Usage;
     OutputMissing "output.missing" Usage;
     DemoFolder "demo.folder" Usage;
+    ChaosFailed "chaos.failed" Usage;
     ExplainUnknown "explain.unknown" Usage;
 
     // Refused: nothing was written.
@@ -128,6 +130,7 @@ codes! {
     StoreSchema "store.schema" Store;
     StoreBusy "store.busy" Store;
     StoreOtherKey "store.other_key" Store;
+    StoreNotRolledBack "store.not_rolled_back" Refused;
     StoreRolledBack "store.rolled_back" Store;
     StoreUnavailable "store.unavailable" Store;
     StoreConflict "store.conflict" Store;

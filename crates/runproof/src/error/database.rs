@@ -132,8 +132,11 @@ impl From<OpenError> for AppError {
                 Code::StoreOtherKey,
                 "use the RUNPROOF_HOME that this database was made with, or a home without log.key",
             ),
-            OpenError::Sequence(SequenceError::RolledBack { .. } | SequenceError::NotRolledBack) => {
-                (Code::StoreRolledBack, "put the newer database back; going on would sign a second history")
+            OpenError::Sequence(SequenceError::NotRolledBack) => {
+                (Code::StoreNotRolledBack, "nothing has to be acknowledged")
+            }
+            OpenError::Sequence(SequenceError::RolledBack { .. }) => {
+                (Code::StoreRolledBack, "put the newer database back; if it is lost: runproof log acknowledge-rollback")
             }
             OpenError::Sequence(SequenceError::NotKept(_)) => {
                 (Code::HomeIo, "check the path, the permissions and the disk of RUNPROOF_HOME")
