@@ -10,6 +10,7 @@ mod cli;
 #[path = "../../runproof-store/tests/cluster.rs"]
 mod cluster;
 mod crash;
+mod deploy;
 mod engine;
 mod errors;
 mod examples;
