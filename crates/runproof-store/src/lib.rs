@@ -6,10 +6,10 @@
 pub mod faults;
 pub mod memory;
 pub mod migrate;
+pub mod postgres;
 pub mod retention;
 mod snapshot;
 pub mod sqlite;
-pub mod postgres;
 mod store;
 mod tree;
 mod turns;

@@ -46,7 +46,7 @@ use crate::{
 use connect::connection;
 
 pub use connect::Address;
-pub use start::{OpenError, create, create_ledger, missing, status};
+pub use start::{OpenError, acknowledge_rollback, check_protections, create, create_ledger, missing, status};
 
 /// Types of the columns of `runs`, in the order of the projection: `t` is text, `i` an integer.
 const RUN: &str = "ttitttttttttttttittittttiittt";
@@ -230,7 +230,12 @@ impl Journal for PgStore {
 impl KeyValues for PgStore {
     async fn read(&self, tenant: &str, key: &str) -> Result<Option<Stored>, StoreError> {
         let (tenant, key) = (tenant.to_owned(), key.to_owned());
-        self.spawn(|shared| async move { let client = connection(&shared.pool).await?; read::value(&client, &tenant, &key).await }).get().await
+        self.spawn(|shared| async move {
+            let client = connection(&shared.pool).await?;
+            read::value(&client, &tenant, &key).await
+        })
+        .get()
+        .await
     }
 }
 
@@ -281,30 +286,60 @@ impl Store for PgStore {
 
     async fn load_run(&self, tenant: &str, run_id: &str) -> Result<Option<Run>, StoreError> {
         let (tenant, run_id) = (tenant.to_owned(), run_id.to_owned());
-        self.spawn(|shared| async move { let client = connection(&shared.pool).await?; read::load_run(&client, &shared.log, &tenant, &run_id).await }).get().await
+        self.spawn(|shared| async move {
+            let client = connection(&shared.pool).await?;
+            read::load_run(&client, &shared.log, &tenant, &run_id).await
+        })
+        .get()
+        .await
     }
 
     async fn evidence(&self, tenant: &str, run_id: &str) -> Result<Evidence, StoreError> {
         let (tenant, run_id) = (tenant.to_owned(), run_id.to_owned());
-        self.spawn(|shared| async move { let client = connection(&shared.pool).await?; evidence::evidence(&client, &shared.log, &tenant, &run_id).await }).get().await
+        self.spawn(|shared| async move {
+            let client = connection(&shared.pool).await?;
+            evidence::evidence(&client, &shared.log, &tenant, &run_id).await
+        })
+        .get()
+        .await
     }
 
     async fn subtree_roots(&self, ranges: Vec<Range>) -> Result<Vec<Hash>, StoreError> {
-        self.spawn(|shared| async move { let client = connection(&shared.pool).await?; read::subtree_roots(&client, &ranges).await }).get().await
+        self.spawn(|shared| async move {
+            let client = connection(&shared.pool).await?;
+            read::subtree_roots(&client, &ranges).await
+        })
+        .get()
+        .await
     }
 
     async fn checkpoint(&self) -> Result<Option<String>, StoreError> {
-        self.spawn(|shared| async move { let client = connection(&shared.pool).await?; read::checkpoint(&client).await }).get().await
+        self.spawn(|shared| async move {
+            let client = connection(&shared.pool).await?;
+            read::checkpoint(&client).await
+        })
+        .get()
+        .await
     }
 
     async fn list_runs(&self, tenant: Option<&str>, limit: usize) -> Result<Vec<RunListing>, StoreError> {
         let tenant = tenant.map(str::to_owned);
-        self.spawn(|shared| async move { let client = connection(&shared.pool).await?; read::list_runs(&client, tenant.as_deref(), limit).await }).get().await
+        self.spawn(|shared| async move {
+            let client = connection(&shared.pool).await?;
+            read::list_runs(&client, tenant.as_deref(), limit).await
+        })
+        .get()
+        .await
     }
 
     async fn list_agents(&self, tenant: Option<&str>) -> Result<Vec<AgentRow>, StoreError> {
         let tenant = tenant.map(str::to_owned);
-        self.spawn(|shared| async move { let client = connection(&shared.pool).await?; read::list_agents(&client, tenant.as_deref()).await }).get().await
+        self.spawn(|shared| async move {
+            let client = connection(&shared.pool).await?;
+            read::list_agents(&client, tenant.as_deref()).await
+        })
+        .get()
+        .await
     }
 
     fn log(&self) -> &str {
@@ -316,15 +351,30 @@ impl Store for PgStore {
     }
 
     async fn ledger_key(&self) -> Result<Option<String>, StoreError> {
-        self.spawn(|shared| async move { let client = connection(&shared.pool).await?; Ok(read::ledger(&client).await?.map(|(_, vkey)| vkey)) }).get().await
+        self.spawn(|shared| async move {
+            let client = connection(&shared.pool).await?;
+            Ok(read::ledger(&client).await?.map(|(_, vkey)| vkey))
+        })
+        .get()
+        .await
     }
 
     async fn tree_size(&self) -> Result<u64, StoreError> {
-        self.spawn(|shared| async move { let client = connection(&shared.pool).await?; read::tree_size(&client).await }).get().await
+        self.spawn(|shared| async move {
+            let client = connection(&shared.pool).await?;
+            read::tree_size(&client).await
+        })
+        .get()
+        .await
     }
 
     async fn root_at(&self, size: u64) -> Result<Hash, StoreError> {
-        self.spawn(|shared| async move { let client = connection(&shared.pool).await?; read::root_at(&client, size).await }).get().await
+        self.spawn(|shared| async move {
+            let client = connection(&shared.pool).await?;
+            read::root_at(&client, size).await
+        })
+        .get()
+        .await
     }
 
     fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {

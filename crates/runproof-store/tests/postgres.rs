@@ -100,7 +100,8 @@ async fn audit(ledger: &Ledger, client: &Client) -> Hash {
                         SELECT first_leaf, lag(first_leaf) OVER (PARTITION BY tenant_id, stream ORDER BY first_seq) AS before
                         FROM public.leaves) AS l WHERE before >= first_leaf";
     assert_eq!(number(client, disorder).await, 0, "transitions before the one that they follow");
-    let sql = "SELECT first_leaf, events FROM public.leaves JOIN public.transitions USING (tenant_id, stream, first_seq)
+    let sql =
+        "SELECT first_leaf, events FROM public.leaves JOIN public.transitions USING (tenant_id, stream, first_seq)
                ORDER BY first_leaf";
     let (mut tree, mut leaves) = (Tree::default(), Vec::new());
     let mut tiles = std::collections::BTreeMap::new();

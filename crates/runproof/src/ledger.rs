@@ -226,10 +226,11 @@ impl<'a> Work<'a> {
     /// Notes the leaves that archives and tombstones name, as they are in this snapshot.
     fn note_kept(&mut self) -> Result<(), StoreError> {
         self.state.forget_kept()?;
-        let state = self.state;
+        let (state, size) = (self.state, self.snapshot.size()?);
         let end = self.snapshot.kept(&mut |run| {
             state.add_kept(&run.tenant_id, &run.run_id)?;
-            for index in Leaves::parse(&run.leaves).iter().flat_map(Leaves::indexes) {
+            let leaves = Leaves::parse(&run.leaves).filter(|leaves| leaves.count() <= size);
+            for index in leaves.iter().flat_map(Leaves::indexes) {
                 state.add_absent(index, run.state == "purged")?;
             }
             Ok(ControlFlow::Continue(()))

@@ -13,5 +13,6 @@ pub mod home;
 pub mod ledger;
 pub mod output;
 pub mod prove;
+pub mod retention;
 pub mod runtime;
 pub mod worker;

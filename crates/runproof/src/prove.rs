@@ -34,6 +34,8 @@ pub struct Proof {
     pub bundle: Option<Bundle>,
     /// What the database keeps of the run.
     pub kept: Kept,
+    /// Places of its events, when all have one.
+    pub leaves: Option<Leaves>,
 }
 
 /// What a database keeps of a run.
@@ -44,8 +46,6 @@ pub enum Kept {
     Archive {
         /// As the row says.
         archived_at: String,
-        /// Places of its events.
-        leaves: Option<Leaves>,
     },
     /// Its tombstone.
     Tombstone(Box<Stone>),
@@ -100,7 +100,8 @@ pub async fn prove(
     }
     let said = kept::Said::of(run_id, tenant, &ours.placed);
     findings.extend(kept::rows(&evidence, &said, &placed, run_id, trust));
-    let kept = kept_as(&evidence, &placed);
+    let kept = kept_as(&evidence);
+    let leaves = placed.iter().map(|item| item.leaf_index).collect::<Option<Vec<u64>>>().and_then(Leaves::of);
     findings.extend(columns::missing_end(&evidence, &placed, tenant, run_id));
     findings.extend(columns::places(run_id, &evidence.transitions, evidence.settled_id));
     let checkpoint = checkpoint(&evidence);
@@ -129,14 +130,13 @@ pub async fn prove(
     let tenant_events: Vec<&Placed> = ours.placed.iter().chain(&others.placed).collect();
     findings.extend(shared::compare(&evidence, &bundle, &tenant_events, run_id));
     report.find(Check::Rows, findings);
-    Ok(Some(Proof { report, bundle: Some(bundle), kept }))
+    Ok(Some(Proof { report, bundle: Some(bundle), kept, leaves }))
 }
 
-fn kept_as(evidence: &Evidence, placed: &[Placed]) -> Kept {
+fn kept_as(evidence: &Evidence) -> Kept {
     match &evidence.archive {
         Some(archive) if evidence.transitions.is_empty() => {
-            let leaves = Leaves::of(placed.iter().filter_map(|item| item.leaf_index));
-            Kept::Archive { archived_at: archive.archived_at.clone(), leaves }
+            Kept::Archive { archived_at: archive.archived_at.clone() }
         }
         Some(_) | None => Kept::Rows,
     }
@@ -212,7 +212,7 @@ fn without_events(
     }
     let said = kept::Said::of(run_id, tenant, tenant_events);
     report.find(Check::Rows, kept::rows(evidence, &said, &[], run_id, trust));
-    Some(Proof { report, bundle: None, kept: Kept::Rows })
+    Some(Proof { report, bundle: None, kept: Kept::Rows, leaves: None })
 }
 
 /// Whether an event of the tenant's stream is about this run.

@@ -5,6 +5,9 @@
 mod acceptance;
 mod architecture;
 mod cli;
+#[expect(dead_code, reason = "the tests of the store use the rest")]
+#[path = "../../runproof-store/tests/cluster.rs"]
+mod cluster;
 mod crash;
 mod engine;
 mod errors;
@@ -16,6 +19,7 @@ mod plan_check;
 mod plan_examples;
 mod plan_guide;
 mod plan_run;
+mod postgres;
 mod refusals;
 mod run_page;
 mod secrets;

@@ -135,8 +135,7 @@ async fn commit(shared: &Arc<Shared>, jobs: Vec<Job>) {
             },
         };
         if begun.elapsed() > PATIENCE {
-            let error =
-                if unsure { StoreError::OutcomeUnknown(problem) } else { StoreError::Unavailable(problem) };
+            let error = if unsure { StoreError::OutcomeUnknown(problem) } else { StoreError::Unavailable(problem) };
             for job in jobs {
                 job.end(Err(error.clone()));
             }
@@ -395,7 +394,7 @@ async fn write_value(client: &Client, tenant: &str, version: i64, write: &Write)
             in_time(client.execute_typed(include_str!("../../sql/postgres/delete_value.sql"), &params)).await
         }
         Write::DeleteExpired { until } => {
-            let (until, most) = (int(*until), int(Write::MOST_EXPIRED.into()));
+            let (until, most) = (int(*until), int(Write::MOST_EXPIRED));
             let params: [Param<'_>; 3] = [(&tenant, Type::TEXT), (&until, Type::INT8), (&most, Type::INT8)];
             in_time(client.execute_typed(include_str!("../../sql/postgres/delete_expired.sql"), &params)).await
         }
@@ -407,8 +406,7 @@ async fn was_written(shared: &Shared, append: &Append) -> Result<(), StoreError>
     let unknown = |text: String| StoreError::OutcomeUnknown(text);
     let client = connection(&shared.pool).await.map_err(|error| unknown(error.to_string()))?;
     let seq = int(append.expected_seq);
-    let params: [Param<'_>; 3] =
-        [(&append.tenant, Type::TEXT), (&append.run_id, Type::TEXT), (&seq, Type::INT8)];
+    let params: [Param<'_>; 3] = [(&append.tenant, Type::TEXT), (&append.run_id, Type::TEXT), (&seq, Type::INT8)];
     let sql = include_str!("../../sql/postgres/read_written.sql");
     let rows = read(&client, &[&append.tenant], sql, &params).await.map_err(|failure| unknown(failure.text()))?;
     let said = |error: tokio_postgres::Error| unknown(super::connect::text(&error));

@@ -56,25 +56,15 @@ impl From<Problem> for StoreError {
 }
 
 /// Takes runs that are due.
-pub(super) async fn claim(
-    shared: &Shared,
-    owner: &str,
-    now: u64,
-    limit: usize,
-) -> Result<Claims, StoreError> {
+pub(super) async fn claim(shared: &Shared, owner: &str, now: u64, limit: usize) -> Result<Claims, StoreError> {
     if limit == 0 {
         return Ok(Claims::default());
     }
     let client = connection(&shared.pool).await?;
     let after = shared.cursor.lock().map(|cursor| cursor.clone()).unwrap_or_default();
     let (at, most, format) = (int(now), i32::try_from(limit).unwrap_or(i32::MAX), level());
-    let params: [Param<'_>; 5] = [
-        (&owner, Type::TEXT),
-        (&at, Type::INT8),
-        (&most, Type::INT4),
-        (&format, Type::INT4),
-        (&after, Type::TEXT),
-    ];
+    let params: [Param<'_>; 5] =
+        [(&owner, Type::TEXT), (&at, Type::INT8), (&most, Type::INT4), (&format, Type::INT4), (&after, Type::TEXT)];
     let sql = include_str!("../../sql/postgres/claim_due.sql");
     let mut rows = Vec::new();
     if shared.held.is_sure() {
@@ -100,7 +90,8 @@ pub(super) async fn claim(
     }
     let mut taken = Vec::with_capacity(rows.len());
     for row in &rows {
-        let key = || Ok::<(String, String, i64), tokio_postgres::Error>((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?));
+        let key =
+            || Ok::<(String, String, i64), tokio_postgres::Error>((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?));
         let (tenant, run_id, epoch) = key().map_err(|error| super::connect::unavailable(&error))?;
         if !shared.held.has(owner, &tenant, &run_id) {
             taken.push((tenant, run_id, epoch));
@@ -208,7 +199,11 @@ pub(super) async fn load(client: &Client, log: &str, tenant: &str, run_id: &str)
 }
 
 /// Everything in the stream of a run, inside a transaction that may see its tenant.
-pub(super) async fn stream(client: &Client, tenant: &str, run_id: &str) -> Result<Vec<TransitionRow>, tokio_postgres::Error> {
+pub(super) async fn stream(
+    client: &Client,
+    tenant: &str,
+    run_id: &str,
+) -> Result<Vec<TransitionRow>, tokio_postgres::Error> {
     let mut streams = transitions(client, &[(tenant, run_id)]).await?;
     Ok(streams.remove(&(tenant.to_owned(), run_id.to_owned())).unwrap_or_default())
 }

@@ -76,10 +76,8 @@ fn repeated(jobs: &mut Vec<Job>) -> Vec<Job> {
     for job in jobs.drain(..) {
         let request = &job.admitted.request;
         let keys = [("run", Some(&request.run_id)), ("key", request.idempotency_key.as_ref())];
-        let keys: Vec<_> = keys
-            .into_iter()
-            .filter_map(|(kind, key)| Some((request.tenant.clone(), kind, key?.clone())))
-            .collect();
+        let keys: Vec<_> =
+            keys.into_iter().filter_map(|(kind, key)| Some((request.tenant.clone(), kind, key?.clone()))).collect();
         let again = keys.iter().any(|key| seen.contains(key));
         seen.extend(keys);
         if again { later.push(job) } else { first.push(job) }
@@ -101,7 +99,11 @@ async fn commit(shared: &Arc<Shared>, mut jobs: Vec<Job>) {
                 return;
             }
             Err(Problem::Store(StoreError::Unavailable(text))) if unsure => {
-                if begun.elapsed() < PATIENCE { Ok(()) } else { Err(StoreError::OutcomeUnknown(text)) }
+                if begun.elapsed() < PATIENCE {
+                    Ok(())
+                } else {
+                    Err(StoreError::OutcomeUnknown(text))
+                }
             }
             Err(Problem::Store(error)) => Err(error),
             Err(Problem::Failed(failure)) => match failure.fate() {
@@ -184,7 +186,7 @@ async fn transaction(shared: &Shared, client: &Client, jobs: &[Job], unsure: boo
     for (job, fact) in jobs.iter().zip(&facts) {
         answers.push(match judge(shared, job, fact, &mut heads, unsure)? {
             Judged::Opened(opening) => Ok(written.add(job, *opening)),
-            Judged::Answer(answer) => answer,
+            Judged::Answer(answer) => *answer,
             Judged::Existing(run_id) => existing(shared, client, job, &run_id, None).await?,
             Judged::Ours => {
                 let owner = job.owner.clone();
@@ -264,7 +266,7 @@ impl<'a> Asked<'a> {
 /// Heads of tenants' streams, with the number of runs that each opened.
 type Heads = BTreeMap<String, (StreamHead, u64)>;
 
-/// Reads rows of `stream_heads`: tenant, next_seq, head, last_at, runs.
+/// Reads rows of `stream_heads`: `tenant_id`, `next_seq`, `head`, `last_at`, `runs`.
 pub(super) fn read_heads(rows: &[Answer]) -> Result<Heads, StoreError> {
     let number = |row: &Answer, index| row.try_get::<_, i64>(index).ok().and_then(|number| u64::try_from(number).ok());
     let one = |row: &Answer| {
@@ -280,7 +282,7 @@ pub(super) fn read_heads(rows: &[Answer]) -> Result<Heads, StoreError> {
 /// What becomes of an opening.
 enum Judged {
     Opened(Box<Opening>),
-    Answer(Reply),
+    Answer(Box<Reply>),
     /// The idempotency key made this run.
     Existing(String),
     /// It was opened by an earlier try, whose answer was lost.
@@ -289,17 +291,17 @@ enum Judged {
 
 fn judge(shared: &Shared, job: &Job, fact: &Answer, heads: &mut Heads, unsure: bool) -> Result<Judged, Problem> {
     let request = &job.admitted.request;
-    let refuse = |error| Ok(Judged::Answer(Err(error)));
+    let refuse = |error| Ok(Judged::Answer(Box::new(Err(error))));
     let Some((head, runs)) = heads.get_mut(&request.tenant) else {
         return refuse(CommandError::NoTenant(request.tenant.clone()));
     };
-    let (has_agent, has_run, has_lease): (bool, bool, bool) =
-        (fact.try_get(0)?, fact.try_get(1)?, fact.try_get(4)?);
+    let (has_agent, has_run, has_lease): (bool, bool, bool) = (fact.try_get(0)?, fact.try_get(1)?, fact.try_get(4)?);
     let (is_kept, is_purged): (bool, bool) = (fact.try_get(5)?, fact.try_get(6)?);
     if has_run && unsure {
         return Ok(Judged::Ours);
     }
-    if let (Some(digest), Some(run_id)) = (fact.try_get::<_, Option<String>>(2)?, fact.try_get::<_, Option<String>>(3)?) {
+    if let (Some(digest), Some(run_id)) = (fact.try_get::<_, Option<String>>(2)?, fact.try_get::<_, Option<String>>(3)?)
+    {
         if digest == job.admitted.digest.hex() {
             if is_purged {
                 return refuse(CommandError::Purged(run_id));

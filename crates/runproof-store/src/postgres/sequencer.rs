@@ -107,7 +107,7 @@ pub struct Sequencer {
 /// How `ledger_head.settled_id` moves: up to where no id can appear any more.
 ///
 /// A pass reads the id that was given out last, and then takes a transaction number of its own. Whoever inserts takes a
-/// number before it is given an id (a trigger of `transitions`), and sessions keep no ids for later (the sequence has no
+/// number before it is given an id (trigger `transitions_number`), and sessions keep no ids for later (the sequence has no
 /// cache). So every transaction that has one of those ids has a lower number than the pass. Once all transactions below
 /// that number are over, what they committed is seen by every statement that begins then, and nothing else can appear up
 /// to that id. The pass that finds this, and places everything that it sees up to there, settles it.

@@ -125,7 +125,11 @@ fn check_guard(connection: &Connection, tenant: &str, key: &str, guard: Guard) -
 }
 
 /// Reads the head of a stream that is not a run, with the number of runs that it opened.
-pub(super) fn read_head(connection: &Connection, tenant: &str, stream: &Stream) -> Result<Option<(StreamHead, u64)>, StoreError> {
+pub(super) fn read_head(
+    connection: &Connection,
+    tenant: &str,
+    stream: &Stream,
+) -> Result<Option<(StreamHead, u64)>, StoreError> {
     let sql = include_str!("../../sql/sqlite/read_head.sql");
     let mut statement = connection.prepare_cached(sql).map_err(unavailable)?;
     let row = statement

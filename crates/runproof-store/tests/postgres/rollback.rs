@@ -89,7 +89,9 @@ fn a_rollback_goes_on_the_record_before_anything_is_signed() {
         let placed = sequencer.acknowledge_rollback(&client, operator(), [3; 32]).await;
         assert_eq!(placed, Ok(Placed::Here { transitions: 5001, size: 5003, more: false }));
         let bodies = log_events(&client).await;
-        let [Body::LogCreated(_), Body::LogRollbackAcknowledged(body)] = bodies.as_slice() else { panic!("{bodies:?}") };
+        let [Body::LogCreated(_), Body::LogRollbackAcknowledged(body)] = bodies.as_slice() else {
+            panic!("{bodies:?}")
+        };
         assert_eq!((body.lost_size, body.lost_root, body.size), (4, lost.root, 2));
         let sizes = "SELECT count(*) FROM public.checkpoints WHERE size > 2";
         assert_eq!(number(&client, sizes).await, 1, "nothing between was signed without the record");
@@ -109,11 +111,14 @@ fn an_acknowledgement_that_was_cut_off_is_recorded_once() {
         let client = ledger.connect(Way::Direct).await;
         let broken = Keeper::new(7, ledger.keeper.last());
         broken.break_down();
-        let ended =
-            Sequencer::new(LOG, broken.notary()).acknowledge_rollback(&client, operator(), [3; 32]).await;
+        let ended = Sequencer::new(LOG, broken.notary()).acknowledge_rollback(&client, operator(), [3; 32]).await;
         assert!(matches!(ended, Err(SequenceError::NotKept(_))), "{ended:?}");
         let refused = ledger.sequencer().place(&ledger.connect(Way::Direct).await).await;
-        assert_eq!(refused, Err(SequenceError::RolledBack { found: 3, kept: 4 }), "the lost head is still the kept one");
+        assert_eq!(
+            refused,
+            Err(SequenceError::RolledBack { found: 3, kept: 4 }),
+            "the lost head is still the kept one"
+        );
         ledger.sequencer().acknowledge_rollback(&client, operator(), [4; 32]).await.unwrap();
         assert_eq!(log_events(&client).await.len(), 2);
         assert_eq!(ledger.keeper.last().unwrap().size, 3);
@@ -140,7 +145,10 @@ fn a_checkpoint_that_is_missing_is_signed_again_and_one_that_differs_stops_signi
         audit(&ledger, &client).await;
     });
     for (statement, problem) in [
-        ("UPDATE public.checkpoints SET note = 'no note' WHERE size = 2", "the note is not one of this log at this size"),
+        (
+            "UPDATE public.checkpoints SET note = 'no note' WHERE size = 2",
+            "the note is not one of this log at this size",
+        ),
         (
             "UPDATE public.checkpoints SET note = (SELECT note FROM public.checkpoints WHERE size = 1) WHERE size = 2",
             "the note is not one of this log at this size",

@@ -88,7 +88,8 @@ pub(super) fn rows_without_events(work: &Work<'_>) -> Result<Vec<Finding>, Store
     let mut findings = Findings::default();
     let extra = |table: &str, id: &str, tenant: &str| {
         let place = format!("{table}[tenant_id={tenant}, id={id}]");
-        let run_id = if matches!(table, "tenants" | "agents") { "" } else { id.trim_start_matches("trace_") };
+        let run_id =
+            if matches!(table, "tenants" | "agents" | "leaves") { "" } else { id.trim_start_matches("trace_") };
         Finding::new(Code::RowExtra, run_id, place).differs("no row", "a row without events")
     };
     work.snapshot.rows_without_events(&mut |table, tenant, id| {

@@ -22,6 +22,9 @@ use runproof_store::{ArchiveRow, Evidence, Leaves, Store, TombstoneRow};
 
 use super::{Events, Kept, Placed, Proof, Stone, columns, inclusion};
 
+/// Most events of a run: nothing larger is looked up in the tiles.
+const MAX_EVENTS: u64 = 100_000;
+
 fn changed(run_id: &str, table: &str, column: &str, expected: impl ToString, got: impl ToString) -> Finding {
     let place = format!("{table}.{column}[run_id={run_id}]");
     Finding::new(Code::RowChanged, run_id, place).differs(expected, got)
@@ -211,7 +214,7 @@ fn read_stone(tenant: &str, log: &str, run_id: &str, stone: &TombstoneRow) -> Re
         seal.stream == Stream::Run(run_id.to_owned()) && seal.tenant.as_deref() == Some(tenant) && seal.log == log;
     let count = sealed(&seal).filter(|_| is_ours).map(|body| body.event_count + 1);
     let count = count.ok_or_else(|| differs("seal", "the seal of this run", &seal.body.kind()))?;
-    let leaves = Leaves::parse(&stone.leaves).filter(|leaves| leaves.count() == count);
+    let leaves = Leaves::parse(&stone.leaves).filter(|leaves| leaves.count() == count && count <= MAX_EVENTS);
     let leaves = leaves.ok_or_else(|| differs("leaves", &format!("places of {count} events"), &stone.leaves))?;
     Ok(Read { hash: leaf(stone.seal.as_bytes()), seal, leaves })
 }
@@ -315,7 +318,8 @@ pub(super) async fn prove_stone(
     let purged = Finding::new(Code::RunPurged, run_id, "tombstones");
     findings.push(purged.differs("the events of the run", format!("its tombstone, since {}", stone.purged_at)));
     report.find(Check::Rows, findings);
-    Ok(Some(Proof { report, bundle: None, kept: Kept::Tombstone(Box::new(kept)) }))
+    let leaves = Leaves::parse(&stone.leaves);
+    Ok(Some(Proof { report, bundle: None, kept: Kept::Tombstone(Box::new(kept)), leaves }))
 }
 
 /// What a seal says of its run.
