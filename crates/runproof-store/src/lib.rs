@@ -26,8 +26,8 @@ use runproof_proof::note::NoteSigner;
 use runproof_proof::payload::{Payload, PayloadLine};
 use serde::{Deserialize, Serialize};
 
-pub use snapshot::{CheckpointRow, EachRun, EachTransition, RunStream, Snapshot, StoredTile};
 pub use retention::{ArchiveRow, HoldRow, KeptRun, Leaves, NewArchive, Retention, TombstoneRow};
+pub use snapshot::{CheckpointRow, EachRun, EachTransition, RunStream, Snapshot, StoredTile};
 pub use store::{LeaseTerms, LimitRow, Reaped, Request, Store, WorkerAbout, WorkerRow};
 pub use tree::Tree;
 

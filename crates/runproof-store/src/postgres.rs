@@ -272,9 +272,11 @@ impl Store for PgStore {
 
     async fn list_kept(&self, tenant: Option<&str>) -> Result<Vec<KeptRun>, StoreError> {
         let tenant = tenant.map(str::to_owned);
-        self.spawn(|shared| async move { retention::list_kept(&*connection(&shared.pool).await?, tenant.as_deref()).await })
-            .get()
-            .await
+        self.spawn(
+            |shared| async move { retention::list_kept(&*connection(&shared.pool).await?, tenant.as_deref()).await },
+        )
+        .get()
+        .await
     }
 
     async fn list_holds(&self, tenant: &str) -> Result<Vec<HoldRow>, StoreError> {

@@ -222,16 +222,21 @@ impl Standing {
     pub(crate) fn exists(&self, tenant: &str, run_id: &str) -> Result<(), CommandError> {
         match (self.has_rows || self.is_archived, self.is_purged) {
             (_, true) => Err(CommandError::Purged(run_id.to_owned())),
-            (false, false) => {
-                Err(CommandError::NoRun { tenant: tenant.to_owned(), run_id: run_id.to_owned() })
-            }
+            (false, false) => Err(CommandError::NoRun { tenant: tenant.to_owned(), run_id: run_id.to_owned() }),
             (true, false) => Ok(()),
         }
     }
 }
 
 /// The row of `holds` that an event calls for.
-pub fn hold_row(tenant: &str, run_id: &str, seq: u64, reason: &str, placed_at: String, lifted_at: Option<String>) -> Row {
+pub fn hold_row(
+    tenant: &str,
+    run_id: &str,
+    seq: u64,
+    reason: &str,
+    placed_at: String,
+    lifted_at: Option<String>,
+) -> Row {
     let cells = vec![
         ("tenant_id", Cell::Text(tenant.to_owned())),
         ("run_id", Cell::Text(run_id.to_owned())),

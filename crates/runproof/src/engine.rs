@@ -210,7 +210,15 @@ enum Reached {
 impl Engine {
     /// An engine over an opened store.
     pub fn new(store: Arc<dyn Store>, driver: Driver, member: Arc<Member>) -> Self {
-        Self { store, driver, member, remarks: Vec::new(), home: None, active: Mutex::default(), promised: Mutex::default() }
+        Self {
+            store,
+            driver,
+            member,
+            remarks: Vec::new(),
+            home: None,
+            active: Mutex::default(),
+            promised: Mutex::default(),
+        }
     }
 
     /// The same, with the home whose trust judges runs before anything of them is removed.

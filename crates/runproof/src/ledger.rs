@@ -19,8 +19,8 @@ use runproof_proof::checkpoint::Checkpoint;
 use runproof_proof::finding::{Code, Finding, Verdict, counted};
 use runproof_proof::hash::Hash;
 use runproof_proof::trust::Trust;
-use runproof_store::{Leaves, Snapshot};
 use runproof_store::sqlite::VerifyState;
+use runproof_store::{Leaves, Snapshot};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 

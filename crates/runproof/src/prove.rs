@@ -135,9 +135,7 @@ pub async fn prove(
 
 fn kept_as(evidence: &Evidence) -> Kept {
     match &evidence.archive {
-        Some(archive) if evidence.transitions.is_empty() => {
-            Kept::Archive { archived_at: archive.archived_at.clone() }
-        }
+        Some(archive) if evidence.transitions.is_empty() => Kept::Archive { archived_at: archive.archived_at.clone() },
         Some(_) | None => Kept::Rows,
     }
 }

@@ -118,7 +118,10 @@ fn a_run_leaves_in_two_steps(scene: &Scene) {
     assert_eq!(scene.ok(&["archive", "--older-than", "0", "--min-age", "0", "--dry-run"])["runs"], json!([one, other]));
     let done = scene.ok(&["archive", "--older-than", "0", "--min-age", "0"]);
     assert_eq!(done["archived"], json!([other]));
-    assert_eq!((text(&done["skipped"][0]["run_id"]), text(&done["skipped"][0]["code"])), (one.clone(), "run.held".into()));
+    assert_eq!(
+        (text(&done["skipped"][0]["run_id"]), text(&done["skipped"][0]["code"])),
+        (one.clone(), "run.held".into())
+    );
     assert_eq!(text(&scene.ok(&["holds"])["holds"][0]["reason"]), "lawsuit 4711");
     scene.ok(&["release-hold", &one, "--reason", "settled"]);
     assert_eq!(scene.ok(&["holds"])["holds"], json!([]));
@@ -151,7 +154,10 @@ fn a_run_leaves_in_two_steps(scene: &Scene) {
     assert_eq!((code, text(&proof["verdict"])), (13, "INCOMPLETE".to_owned()), "{proof:#}");
     assert_eq!(proof["findings"].as_array().unwrap().len(), 1, "{proof:#}");
     assert_eq!(text(&proof["findings"][0]["code"]), "run.purged");
-    assert_eq!((text(&proof["run_status"]), text(&proof["anchor"]["level"])), ("succeeded".into(), "checkpoint".into()));
+    assert_eq!(
+        (text(&proof["run_status"]), text(&proof["anchor"]["level"])),
+        ("succeeded".into(), "checkpoint".into())
+    );
     let seal = text(&proof["tombstone"]["seal"]);
     assert!(seal.contains("run.sealed") && !seal.contains("say hello"), "{seal}");
     let inclusion = scene.home.file("seal.tlog-proof", &text(&proof["tombstone"]["inclusion_proof"]));

@@ -175,7 +175,8 @@ impl Snapshot for MemorySnapshot {
         for (key @ (tenant, run_id), rows) in &self.rows {
             if !self.has_stream(tenant, &format!("run/{run_id}"))? {
                 let is_kept = self.archives.contains_key(key) || self.tombstones.contains_key(key);
-                let is_extra = |table: &&&str| rows.iter().any(|row| row.table == **table && (!is_kept || row.table != "holds"));
+                let is_extra =
+                    |table: &&&str| rows.iter().any(|row| row.table == **table && (!is_kept || row.table != "holds"));
                 RUN_TABLES.iter().filter(is_extra).for_each(|table| each(table, tenant, run_id));
             }
         }

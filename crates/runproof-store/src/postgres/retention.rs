@@ -48,7 +48,11 @@ pub(super) async fn list_holds(client: &Client, tenant: &str) -> Result<Vec<Hold
             lifted_at: column(row, 4)?,
         })
     };
-    rows(client, &[tenant], include_str!("../../sql/postgres/list_holds.sql"), &params).await?.iter().map(hold).collect()
+    rows(client, &[tenant], include_str!("../../sql/postgres/list_holds.sql"), &params)
+        .await?
+        .iter()
+        .map(hold)
+        .collect()
 }
 
 pub(super) async fn over_before(
@@ -84,7 +88,11 @@ pub(super) fn tombstone_row(row: &Row) -> Result<TombstoneRow, StoreError> {
 }
 
 /// The archive of a run; in whatever transaction the client is.
-pub(super) async fn archive(client: &Client, tenant: &str, run_id: &str) -> Result<Result<Option<ArchiveRow>, StoreError>, Error> {
+pub(super) async fn archive(
+    client: &Client,
+    tenant: &str,
+    run_id: &str,
+) -> Result<Result<Option<ArchiveRow>, StoreError>, Error> {
     let params: [Param<'_>; 2] = [(&tenant, Type::TEXT), (&run_id, Type::TEXT)];
     let row = client.query_typed_opt(include_str!("../../sql/postgres/read_archive.sql"), &params).await?;
     Ok(row.as_ref().map(archive_row).transpose())

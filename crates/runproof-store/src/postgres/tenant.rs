@@ -8,11 +8,11 @@ use runproof_proof::event::Stream;
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
-use super::{Shared, retention};
 use super::append::int;
 use super::connect::{Fate, connection};
 use super::open::{HeadRows, Transitions, read_heads};
 use super::session::{Failure, Param, begin, in_time};
+use super::{Shared, retention};
 use crate::{CommandError, Retention, Stamp, TenantChange, tenant_event, without_value};
 
 /// Why a change of a tenant was taken back.
@@ -55,12 +55,7 @@ pub(super) async fn change(
 }
 
 /// Makes one step of a run towards its tombstone.
-pub(super) async fn retain(
-    shared: &Shared,
-    tenant: &str,
-    step: &Retention,
-    stamp: &Stamp,
-) -> Result<(), CommandError> {
+pub(super) async fn retain(shared: &Shared, tenant: &str, step: &Retention, stamp: &Stamp) -> Result<(), CommandError> {
     let client = connection(&shared.pool).await?;
     let outcome = async {
         in_time(client.batch_execute(&begin([tenant]))).await?;
@@ -146,12 +141,7 @@ async fn transaction(
 }
 
 /// The head of the tenant's stream, locked; a new tenant gets one.
-async fn lock(
-    client: &Client,
-    tenant: &str,
-    stream: &Stream,
-    change: &TenantChange,
-) -> Result<Head, Problem> {
+async fn lock(client: &Client, tenant: &str, stream: &Stream, change: &TenantChange) -> Result<Head, Problem> {
     if *change == TenantChange::Create {
         let (name, head) = (stream.name(), StreamHead::default());
         let (seq, hash, last_at, runs) = (int(head.next_seq), head.head.hex(), int(head.last_at), 0i64);

@@ -9,8 +9,8 @@ use runproof_proof::hash::Hash;
 use runproof_proof::merkle::Range;
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
-use super::{read, retention};
 use super::{SqliteStore, connect, unavailable};
+use super::{read, retention};
 use crate::{CheckpointRow, EachRun, EachTransition, Evidence, KeptRun, RunStream, Snapshot, StoredTile};
 
 /// Tables whose rows belong to a run, with the column that leads to them after the tenant.

@@ -146,12 +146,7 @@ pub(super) fn lift_hold(connection: &Connection, tenant: &str, run_id: &str, at:
 }
 
 /// Makes one step of a run towards its tombstone.
-pub(super) fn retain(
-    batch: &mut Batch<'_>,
-    tenant: &str,
-    step: &Retention,
-    stamp: &Stamp,
-) -> Result<(), CommandError> {
+pub(super) fn retain(batch: &mut Batch<'_>, tenant: &str, step: &Retention, stamp: &Stamp) -> Result<(), CommandError> {
     let connection = batch.connection;
     standing(connection, tenant, step.run_id())?.allows(tenant, step)?;
     match step {

@@ -17,7 +17,8 @@ fn new_archive(store: &dyn Store, tenant: &str, run_id: &str) -> NewArchive {
     NewArchive {
         run_id: run_id.to_owned(),
         run_no: created.run_no,
-        leaves: Leaves::of(placed(&evidence(store, tenant, run_id).transitions).iter().map(|placed| placed.index)).unwrap(),
+        leaves: Leaves::of(placed(&evidence(store, tenant, run_id).transitions).iter().map(|placed| placed.index))
+            .unwrap(),
         run_root: seal.run_root,
         erasures: bundle.records.len() as u64,
         bundle: bundle.encode().unwrap(),
@@ -71,7 +72,9 @@ pub(crate) fn an_archived_run_is_read_from_its_archive(subject: &mut dyn Subject
     let store = subject.store();
     let store = store.as_ref();
     archive(store, TENANT, &new).unwrap();
-    assert!(matches!(last_event(store), Body::TenantRunArchived(body) if body.run_id == "r_1" && body.run_root == new.run_root));
+    assert!(
+        matches!(last_event(store), Body::TenantRunArchived(body) if body.run_id == "r_1" && body.run_root == new.run_root)
+    );
     let between = evidence(store, TENANT, "r_1");
     let kept = between.archive.unwrap();
     assert_eq!((kept.bundle_digest, kept.run_no), (sha256(&new.bundle).hex(), new.run_no));
@@ -165,7 +168,7 @@ pub(crate) fn steps_out_of_order_write_nothing(subject: &mut dyn Subject) {
     assert_eq!(archive(store, TENANT, &open), Err(CommandError::RunOpen("r_open".to_owned())));
     assert_eq!(archive(store, OTHER, &new), no_run(OTHER));
     assert_eq!(hold(store, OTHER, "r_1"), no_run(OTHER));
-    assert_eq!(archive(store, "t_9", &new).is_err(), true);
+    archive(store, "t_9", &new).unwrap_err();
     assert_eq!(placed(&evidence(store, TENANT, "none").tenant_transitions).len(), before);
     archive(store, TENANT, &new).unwrap();
     assert_eq!(archive(store, TENANT, &new), Err(CommandError::Archived("r_1".to_owned())));

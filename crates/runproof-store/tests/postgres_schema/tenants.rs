@@ -150,7 +150,11 @@ async fn retention_removes_within_the_tenants_that_are_named_and_nobody_else_rem
     for table in REMOVABLE {
         let sql = format!("DELETE FROM public.{table}");
         for (tenants, rows) in [(Some("t_a"), 1), (Some("t_a,t_b"), 2), (Some("t_c"), 0), (Some(""), 0), (None, 0)] {
-            assert_eq!(as_role(&client, "runproof_retention", tenants, &sql).await.unwrap(), rows, "{tenants:?}: {sql}");
+            assert_eq!(
+                as_role(&client, "runproof_retention", tenants, &sql).await.unwrap(),
+                rows,
+                "{tenants:?}: {sql}"
+            );
         }
         for role in ["runproof_engine", "runproof_api", "runproof_auditor"] {
             let error = as_role(&client, role, Some("t_a"), &sql).await.expect_err(&sql);

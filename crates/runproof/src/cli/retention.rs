@@ -84,7 +84,13 @@ impl Step {
     }
 
     /// Runs that are old enough, oldest first.
-    async fn candidates(self, store: &dyn Store, tenant: &str, age: u64, limit: usize) -> Result<Vec<String>, AppError> {
+    async fn candidates(
+        self,
+        store: &dyn Store,
+        tenant: &str,
+        age: u64,
+        limit: usize,
+    ) -> Result<Vec<String>, AppError> {
         let before = rfc3339(runtime::now().saturating_sub(age));
         if self == Self::Archive {
             return Ok(store.over_before(tenant, &before, limit).await?);

@@ -65,12 +65,7 @@ pub(super) fn read(run_id: &str, archive: &ArchiveRow, trust: &Trust) -> (Vec<Pl
         findings.push(differs("leaves", &expected, &archive.leaves));
     }
     let mut indexes = leaves.iter().flat_map(Leaves::indexes);
-    let place = |entry| Placed {
-        entry,
-        leaf_index: indexes.next(),
-        key: format!("run_id={run_id}"),
-        in_archive: true,
-    };
+    let place = |entry| Placed { entry, leaf_index: indexes.next(), key: format!("run_id={run_id}"), in_archive: true };
     (bundle.entries.into_iter().map(place).collect(), findings)
 }
 
@@ -143,13 +138,7 @@ fn reason(item: &Placed) -> String {
 }
 
 /// The rows of `archives` and `tombstones` that the events call for, and their columns.
-pub(super) fn rows(
-    evidence: &Evidence,
-    said: &Said,
-    placed: &[Placed],
-    run_id: &str,
-    trust: &Trust,
-) -> Vec<Finding> {
+pub(super) fn rows(evidence: &Evidence, said: &Said, placed: &[Placed], run_id: &str, trust: &Trust) -> Vec<Finding> {
     let mut findings = Vec::new();
     let whether = |table: &str, is_called_for: bool, is_there: bool| {
         let place = format!("{table}[run_id={run_id}]");
@@ -204,9 +193,9 @@ struct Read {
     leaves: Leaves,
 }
 
-fn read_stone(tenant: &str, log: &str, run_id: &str, stone: &TombstoneRow) -> Result<Read, Finding> {
+fn read_stone(tenant: &str, log: &str, run_id: &str, stone: &TombstoneRow) -> Result<Read, Box<Finding>> {
     let differs = |column: &str, expected: &str, got: &dyn ToString| {
-        changed(run_id, "tombstones", column, expected, got.to_string())
+        Box::new(changed(run_id, "tombstones", column, expected, got.to_string()))
     };
     let seal = Event::decode(stone.seal.as_bytes());
     let seal = seal.map_err(|error| differs("seal", "the event run.sealed", &error))?;
@@ -261,7 +250,7 @@ pub(super) fn stone(
             findings.extend(compare_leaves(run_id, &read, stone, hashes.as_deref()));
             findings.extend(compare_count(run_id, &read, said));
         }
-        Err(finding) => findings.push(finding),
+        Err(finding) => findings.push(*finding),
     }
     findings
 }
@@ -297,7 +286,7 @@ pub(super) async fn prove_stone(
     findings.extend(columns::ledger(store, evidence, run_id, trust).await?);
     let mut kept = Stone { row: stone.clone(), proof: None };
     match read_stone(tenant, &evidence.log, run_id, stone) {
-        Err(finding) => findings.push(finding),
+        Err(finding) => findings.push(*finding),
         Ok(read) => {
             let hashes = match store.subtree_roots(singles(&read.leaves)).await {
                 Ok(hashes) => Some(hashes),
@@ -341,7 +330,9 @@ async fn anchor(
     trust: &Trust,
 ) -> Result<Option<InclusionProof>, StoreError> {
     let index = read.leaves.last().unwrap_or(u64::MAX);
-    let Some((note, checkpoint)) = checkpoint.filter(|(_, checkpoint)| index < checkpoint.size) else { return Ok(None) };
+    let Some((note, checkpoint)) = checkpoint.filter(|(_, checkpoint)| index < checkpoint.size) else {
+        return Ok(None);
+    };
     let hashes = inclusion(store, index, checkpoint.size).await?;
     let proof = InclusionProof { index, hashes, note: note.clone() };
     let got = merkle::root_from_inclusion(&read.hash, index, checkpoint.size, &proof.hashes);

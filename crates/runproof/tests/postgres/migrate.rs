@@ -77,7 +77,7 @@ fn status_and_dry_run_need_no_gate_and_write_nothing() {
 
         let missing = scene.ok(&mut scene.home.command(&["migrate", "--dry-run"]));
         let names: Vec<_> = missing["would_apply"].as_array().unwrap().iter().map(|one| one["name"].clone()).collect();
-        assert_eq!(names, ["init", "kv_expiry", "workers"]);
+        assert_eq!(names, ["init", "kv_expiry", "workers", "retention"]);
         let spoken = ran(&mut scene.home.command(&["migrate", "--dry-run", "-v"]));
         assert!(spoken.stdout.contains("would apply 0001_init") && spoken.stdout.contains("CREATE TABLE public.runs"));
         assert_eq!(scene.number(APPLIED), 0, "nothing was written");
@@ -118,7 +118,7 @@ fn twice_at_once_is_once() {
             let ran = ended(child);
             assert_eq!((ran.code, &ran.json()["current"]), (0, &json!("0004")), "{way:?}: {ran:?}");
         }
-        assert_eq!(scene.sql("SELECT version FROM schema_migrations ORDER BY 1"), [["1"], ["2"], ["3"]]);
+        assert_eq!(scene.sql("SELECT version FROM schema_migrations ORDER BY 1"), [["1"], ["2"], ["3"], ["4"]]);
     }
 }
 

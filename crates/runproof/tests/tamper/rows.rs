@@ -31,8 +31,7 @@ pub(crate) const KINDS: &[(&str, &str)] = &[
     ("transitions", "evidence"),
 ];
 /// Tables that hold no row of a single run: the tests of `whole` are about them, or they are of a tenant.
-const OF_ALL_RUNS: &[&str] =
-    &["agents", "tenants", "checkpoints", "ledger_tiles", "archives", "tombstones", "holds"];
+const OF_ALL_RUNS: &[&str] = &["agents", "tenants", "checkpoints", "ledger_tiles", "archives", "tombstones", "holds"];
 
 /// One row by its key.
 #[derive(Clone)]
