@@ -23,6 +23,7 @@ mod plan_guide;
 mod plan_run;
 mod postgres;
 mod refusals;
+mod retention;
 mod run_page;
 mod secrets;
 mod support;
