@@ -263,7 +263,7 @@ fn a_changed_cell_of_a_row_that_runs_share_is_found_and_named() {
         ("agents", "id", "id || 'x'", "1"),
         ("agents", "created_at", "created_at || 'x'", "1"),
         ("checkpoints", "size", "size + 1", newest),
-        ("checkpoints", "root", "'0' || substr(root, 2)", newest),
+        ("checkpoints", "root", "CASE substr(root, 1, 1) WHEN '0' THEN '1' ELSE '0' END || substr(root, 2)", newest),
         ("checkpoints", "note", "replace(note, 'runproof', 'runpr00f')", newest),
     ];
     for (table, column, value, condition) in cases {
