@@ -32,7 +32,7 @@ pub enum Database {
     /// A SQLite file.
     Sqlite(PathBuf),
     /// A Postgres database, which many processes may work on.
-    Postgres(Address),
+    Postgres(Box<Address>),
 }
 
 impl fmt::Display for Database {
@@ -171,7 +171,7 @@ impl App {
             lease: Arc::clone(&member) as Arc<dyn Lease>,
             observer: Arc::new(Progress { output }),
         };
-        Ok(Some(Engine::new(store, driver, member).remarking(remarks)))
+        Ok(Some(Engine::new(store, driver, member).remarking(remarks).at_home(self.home.clone())))
     }
 }
 
@@ -190,7 +190,8 @@ pub fn variable(name: &str) -> Result<Option<String>, AppError> {
     }
 }
 
-fn database(url: &str) -> Result<Database, AppError> {
+/// The database that a URL names.
+pub(crate) fn database(url: &str) -> Result<Database, AppError> {
     if let Some(path) = url.strip_prefix("sqlite://") {
         let path = path.split('?').next().unwrap_or_default();
         if path.is_empty() {
@@ -201,7 +202,7 @@ fn database(url: &str) -> Result<Database, AppError> {
         return Ok(Database::Sqlite(PathBuf::from(path)));
     }
     if let Some(address) = postgres::address(url)? {
-        return Ok(Database::Postgres(address));
+        return Ok(Database::Postgres(Box::new(address)));
     }
     let scheme = url.split(':').next().unwrap_or_default();
     Err(AppError::new(

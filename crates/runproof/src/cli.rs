@@ -1,6 +1,7 @@
 //! The command line: one file for each command, one match here.
 
 mod admin;
+mod chaos;
 mod demo;
 mod explain;
 mod init;
@@ -12,6 +13,7 @@ mod log;
 mod migrate;
 mod plan;
 mod proof;
+mod retention;
 mod run;
 mod skills;
 mod steer;
@@ -106,6 +108,16 @@ enum Verb {
     Resolve(steer::Resolve),
     /// Check a run in the database against its evidence, and export its bundle
     Proof(proof::Proof),
+    /// Move closed runs into their archives
+    Archive(retention::Archive),
+    /// Put tombstones in place of archives
+    Purge(retention::Purge),
+    /// Put a legal hold on a run: nothing of it is removed
+    Hold(retention::Hold),
+    /// Release the legal hold on a run
+    ReleaseHold(retention::ReleaseHold),
+    /// List the legal holds of a tenant
+    Holds(retention::Holds),
     /// Check a proof bundle offline, with a key that you got elsewhere
     Verify(verify::Verify),
     /// Export and verify the newest run, and say how somebody else can
@@ -120,6 +132,8 @@ enum Verb {
     LegacyRoot(legacy::LegacyRoot),
     /// See a run, its proof, and tampering found, in one minute and without network
     Demo(demo::Demo),
+    /// Prove on this machine that nothing is lost when processes, connections and servers die
+    Chaos(chaos::Chaos),
     /// Say what a code or a verdict means and what to do about it
     Explain(explain::Explain),
 }
@@ -200,12 +214,18 @@ async fn dispatch(verb: Verb, output: Output) -> Result<u8, AppError> {
         Verb::Resume(command) => command.run(output).await,
         Verb::Resolve(command) => command.run(output).await,
         Verb::Proof(command) => command.run(output).await,
+        Verb::Archive(command) => command.run(output).await,
+        Verb::Purge(command) => command.run(output).await,
+        Verb::Hold(command) => command.run(output).await,
+        Verb::ReleaseHold(command) => command.run(output).await,
+        Verb::Holds(command) => command.run(output).await,
         Verb::Verify(command) => command.run(output),
         Verb::Last(command) => command.run(output).await,
         Verb::Key(command) => command.run(output),
         Verb::Log(command) => command.run(output).await,
         Verb::LegacyRoot(command) => command.run(output),
         Verb::Demo(command) => command.run(output).await,
+        Verb::Chaos(command) => command.run(output).await,
         Verb::Explain(command) => command.run(output),
     }
 }

@@ -196,11 +196,9 @@ fn asked(url: &str, statement: &str) -> Result<Vec<Vec<String>>, String> {
             error.as_db_error().map_or_else(|| error.to_string(), |said| said.message().to_owned())
         };
         let messages = cluster::connect(url).await.map_err(said)?.simple_query(statement).await.map_err(said)?;
-        let row = |message| match message {
-            SimpleQueryMessage::Row(row) => {
-                Some((0..row.len()).map(|column| row.get(column).unwrap_or("NULL").to_owned()).collect())
-            }
-            SimpleQueryMessage::CommandComplete(_) | SimpleQueryMessage::RowDescription(_) | _ => None,
+        let row = |message| {
+            let SimpleQueryMessage::Row(row) = message else { return None };
+            Some((0..row.len()).map(|column| row.get(column).unwrap_or("NULL").to_owned()).collect())
         };
         Ok(messages.into_iter().filter_map(row).collect())
     })

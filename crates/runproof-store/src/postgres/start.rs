@@ -107,14 +107,13 @@ fn migrating(address: &Address) -> impl Fn(MigrateError) -> OpenError {
 /// The same where nothing is written.
 fn reading(address: &Address) -> impl Fn(MigrateError) -> OpenError {
     let migrating = migrating(address);
-    move |source| match source {
-        MigrateError::Postgres(error) if error.as_db_error().is_some() => {
-            OpenError::Store(StoreError::Unavailable(text(&error)))
+    move |source| {
+        if let MigrateError::Postgres(error) = &source
+            && error.as_db_error().is_some()
+        {
+            return OpenError::Store(StoreError::Unavailable(text(error)));
         }
-        source @ (MigrateError::Sqlite(_)
-        | MigrateError::Postgres(_)
-        | MigrateError::Checksum(_)
-        | MigrateError::Newer { .. }) => migrating(source),
+        migrating(source)
     }
 }
 

@@ -139,7 +139,7 @@ impl Job {
 }
 
 /// Position of the step that settles in these events.
-fn settled(events: &str) -> Option<usize> {
+pub(crate) fn settled(events: &str) -> Option<usize> {
     let (_, rest) = events.split_once("\"step_index\":")?;
     rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use runproof::engine::Engine;
 use runproof_engine::draft::Line;
 use runproof_engine::driver::Left;
 use runproof_engine::ports::Observer;
@@ -69,9 +70,16 @@ impl Load {
 
 /// Notes when each run last became durable.
 #[derive(Default)]
-struct Pulse {
+pub(crate) struct Pulse {
     last: Mutex<HashMap<String, Instant>>,
     times: Mutex<Vec<Duration>>,
+}
+
+impl Pulse {
+    /// The times between durable transitions that were noted since this was asked last.
+    pub(crate) fn take(&self) -> Outcome<Vec<Duration>> {
+        Ok(std::mem::take(&mut *self.times.lock().map_err(|_| "an observer panicked")?))
+    }
 }
 
 impl Observer for Pulse {
@@ -83,6 +91,46 @@ impl Observer for Pulse {
     }
 }
 
+/// Tasks that each open a run and drive it to its seal, one after the other. They answer how long each took.
+pub(crate) type Tasks = JoinSet<Outcome<Vec<Duration>>>;
+
+/// Keeps `concurrency` runs going for that time.
+pub(crate) fn begin(engine: &Arc<Engine>, concurrency: usize, time: Duration) -> Tasks {
+    let started = Instant::now();
+    let mut tasks = Tasks::new();
+    for _ in 0..concurrency {
+        let engine = Arc::clone(engine);
+        tasks.spawn(async move {
+            let mut times = Vec::new();
+            while started.elapsed() < time {
+                times.push(one_run(&engine).await?);
+            }
+            Ok(times)
+        });
+    }
+    tasks
+}
+
+/// Opens a run and drives it to its seal. Answers how long that took.
+pub(crate) async fn one_run(engine: &Engine) -> Outcome<Duration> {
+    let begun = Instant::now();
+    let (_, claimed, _) = engine.open(request(plan()), true).await?;
+    let (_, left) = engine.drive_once(claimed.ok_or("a new run is claimed")?).await?;
+    if left != Left::Ended(EndStatus::Succeeded) {
+        return Err(format!("a run did not succeed: {left:?}").into());
+    }
+    Ok(begun.elapsed())
+}
+
+/// Waits for the last run of each.
+pub(crate) async fn end(mut tasks: Tasks) -> Outcome<Vec<Duration>> {
+    let mut times = Vec::new();
+    while let Some(ended) = tasks.join_next().await {
+        times.extend(ended??);
+    }
+    Ok(times)
+}
+
 /// Keeps `concurrency` runs going for that time. Answers the folder too: its database holds what was written.
 pub(crate) async fn load(parent: &Path, concurrency: usize, time: Duration) -> Outcome<(Load, TempDir)> {
     let pulse = Arc::new(Pulse::default());
@@ -90,29 +138,10 @@ pub(crate) async fn load(parent: &Path, concurrency: usize, time: Duration) -> O
     let size = world.path.metadata()?.len();
     let (cpu, written, before) = (system::cpu(), system::written(), world.store.commits());
     let started = Instant::now();
-    let mut tasks: JoinSet<Outcome<Vec<Duration>>> = JoinSet::new();
-    for _ in 0..concurrency {
-        let engine = Arc::clone(&world.engine);
-        tasks.spawn(async move {
-            let mut times = Vec::new();
-            while started.elapsed() < time {
-                let begun = Instant::now();
-                let (_, claimed, _) = engine.open(request(plan()), true).await?;
-                let (_, left) = engine.drive_once(claimed.ok_or("a new run is claimed")?).await?;
-                if left != Left::Ended(EndStatus::Succeeded) {
-                    return Err(format!("a run did not succeed: {left:?}").into());
-                }
-                times.push(begun.elapsed());
-            }
-            Ok(times)
-        });
-    }
+    let tasks = begin(&world.engine, concurrency, time);
     tokio::time::sleep(time / 4).await;
     let early = system::resident();
-    let mut load = Load::default();
-    while let Some(ended) = tasks.join_next().await {
-        load.run_times.extend(ended??);
-    }
+    let mut load = Load { run_times: end(tasks).await?, ..Load::default() };
     let after = world.store.commits();
     load.elapsed = started.elapsed();
     load.runs = load.run_times.len() as u64;
@@ -121,7 +150,7 @@ pub(crate) async fn load(parent: &Path, concurrency: usize, time: Duration) -> O
     load.jobs = after.jobs - before.jobs;
     load.commits = after.transactions - before.transactions;
     load.resident = (early, system::resident());
-    load.step_times = std::mem::take(&mut *pulse.times.lock().map_err(|_| "an observer panicked")?);
+    load.step_times = pulse.take()?;
     let database = world.path.clone();
     let folder = world.close();
     load.kept = database.metadata()?.len() - size;

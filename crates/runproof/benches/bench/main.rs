@@ -1,14 +1,18 @@
-//! Prints one table of what runproof does on this machine, beside the limits of its disk and of SQLite.
+//! Prints one table of what runproof does on this machine, beside the limits of its disk, of SQLite and of Postgres.
 //!
-//! `cargo bench -p runproof`; `cargo bench -p runproof -- --help` lists the arguments, `docs/benchmarks.md` explains
+//! `cargo bench -p runproof -- load`; `cargo bench -p runproof -- --help` lists the arguments, `docs/benchmarks.md` explains
 //! every line. As a test (`cargo test`) all of it runs once with next to nothing, so that it cannot rot. Read ratios,
 //! not times: machines are noisy, and no test depends on a number.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
 
+#[path = "../../../runproof-store/tests/cluster.rs"]
+#[expect(dead_code, reason = "tests of the store need more of it")]
+mod cluster;
 mod ledger;
 mod limits;
 mod load;
+mod postgres;
 mod program;
 mod system;
 mod table;
@@ -39,8 +43,11 @@ struct Arguments {
     /// Everything once with next to nothing: shows that it works, measures little
     #[arg(long)]
     quick: bool,
-    /// Runs at a time
-    #[arg(long, value_delimiter = ',', default_values_t = [1, 16, 64, 256])]
+    /// What is measured; all of it if nothing is named
+    #[arg(value_enum)]
+    parts: Vec<Part>,
+    /// Runs at a time; without it 1, 16, 64 and 256 in the embedded store, 64 and 1 on Postgres
+    #[arg(long, value_delimiter = ',')]
     concurrency: Vec<usize>,
     /// Length of a round of load, in seconds; each limit gets half of it
     #[arg(long, default_value_t = 4.0)]
@@ -54,15 +61,30 @@ struct Arguments {
     /// Events of the long run
     #[arg(long, default_value_t = 100_000)]
     events: u64,
-    /// Only this: load, ledger or program
+    /// A setting of the Postgres that is measured, as NAME=VALUE; may be given again
     #[arg(long)]
-    only: Option<String>,
-    /// Where the databases are; the disk of this folder is measured
+    setting: Vec<String>,
+    /// Where the databases of the embedded store are; the disk of this folder is measured
     #[arg(long, default_value = env!("CARGO_TARGET_TMPDIR"))]
     folder: PathBuf,
     /// Given by `cargo bench`
     #[arg(long, hide = true)]
     bench: bool,
+}
+
+/// A part of the table.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// Many runs at a time in the embedded store
+    Load,
+    /// A long ledger in the embedded store
+    Ledger,
+    /// The real binary
+    Program,
+    /// Many runs at a time on Postgres; starts a cluster of its own. `RUNPROOF_BENCH_PEERS=1`: and on two peers
+    Postgres,
+    /// Claims from a long queue on Postgres
+    Claims,
 }
 
 fn main() -> Outcome<()> {
@@ -94,24 +116,44 @@ fn main() -> Outcome<()> {
 
 fn measure(arguments: &Arguments) -> Outcome<Table> {
     let Arguments { quick, rounds, leaves, events, .. } = *arguments;
-    let wanted = |part: &str| arguments.only.as_deref().is_none_or(|only| only == part);
+    let wanted = |part: Part| arguments.parts.is_empty() || arguments.parts.contains(&part);
+    let concurrency = |default: &[usize]| match arguments.concurrency.as_slice() {
+        [] => default.to_vec(),
+        given => given.to_vec(),
+    };
     let folder = arguments.folder.as_path();
     std::fs::create_dir_all(folder)?;
     let mut table = Table::default();
     // As many threads as the program has.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    if wanted("load") {
-        let (seconds, rounds) = if quick { (0.1, 1) } else { (arguments.seconds, rounds) };
-        for concurrency in &arguments.concurrency {
-            runtime.block_on(throughput(folder, *concurrency, seconds, rounds, &mut table))?;
+    let (seconds, rounds) = if quick { (0.1, 1) } else { (arguments.seconds, rounds) };
+    if wanted(Part::Load) {
+        for concurrency in concurrency(&[1, 16, 64, 256]) {
+            runtime.block_on(throughput(folder, concurrency, seconds, rounds, &mut table))?;
         }
     }
-    if wanted("ledger") {
+    if wanted(Part::Ledger) {
         let (leaves, events) = if quick { (3000, 1000) } else { (leaves, events) };
         runtime.block_on(ledger::measure(folder, leaves, events, &mut table))?;
     }
-    if wanted("program") {
+    if wanted(Part::Program) {
         program::measure(folder, if quick { 1 } else { 9 }, &mut table)?;
+    }
+    if wanted(Part::Postgres) || wanted(Part::Claims) {
+        let time = Duration::from_secs_f64(seconds);
+        let concurrency = &concurrency(&[64, 1]);
+        let plan = postgres::Plan { concurrency, time, rounds, proofs: if quick { 1 } else { 10 } };
+        runtime.block_on(async {
+            let server = postgres::server::Server::start(!quick, &arguments.setting).await?;
+            if wanted(Part::Postgres) {
+                postgres::measure(&server, &plan, &mut table).await?;
+            }
+            if wanted(Part::Claims) {
+                let (sizes, rounds) = if quick { ([100, 200], 2) } else { ([1000, 1_000_000], 200) };
+                postgres::claims::measure(&server, sizes, rounds, &mut table).await?;
+            }
+            Outcome::Ok(())
+        })?;
     }
     Ok(table)
 }

@@ -1,4 +1,4 @@
-//! The one table: a measure in each line, a column for each number of runs at a time.
+//! The one table: a measure in each line, a column for each number of runs at a time, or for each way to the database.
 
 use serde_json::{Value, json};
 
@@ -6,9 +6,12 @@ use serde_json::{Value, json};
 #[derive(Default)]
 pub(crate) struct Table {
     rows: Vec<Row>,
+    section: String,
 }
 
 struct Row {
+    /// What it is a part of; empty for the embedded store.
+    section: String,
     name: String,
     unit: &'static str,
     /// Label of the column, empty when there is only one, and the number.
@@ -17,6 +20,11 @@ struct Row {
 }
 
 impl Table {
+    /// What follows is about something else. A measure may have the name of another one in another section.
+    pub(crate) fn section(&mut self, name: &str) {
+        name.clone_into(&mut self.section);
+    }
+
     /// Adds a measure with a single number.
     pub(crate) fn one(&mut self, name: &str, unit: &'static str, value: f64, aim: &str) {
         self.cell(name, unit, String::new(), value, aim);
@@ -24,25 +32,30 @@ impl Table {
 
     /// Adds a number to a measure with several columns.
     pub(crate) fn cell(&mut self, name: &str, unit: &'static str, label: String, value: f64, aim: &str) {
-        if let Some(row) = self.rows.iter_mut().find(|row| row.name == name) {
+        let same = |row: &&mut Row| row.name == name && row.section == self.section;
+        if let Some(row) = self.rows.iter_mut().find(same) {
             row.cells.push((label, value));
             return;
         }
-        let (name, aim) = (name.to_owned(), aim.to_owned());
-        self.rows.push(Row { name, unit, cells: vec![(label, value)], aim });
+        let (section, name, aim) = (self.section.clone(), name.to_owned(), aim.to_owned());
+        self.rows.push(Row { section, name, unit, cells: vec![(label, value)], aim });
     }
 
     /// As text: a heading wherever the columns change.
     pub(crate) fn text(&self) -> String {
         let mut text = String::new();
-        let mut labels: Vec<&str> = Vec::new();
+        let mut before: (&str, Vec<&str>) = Default::default();
         for row in &self.rows {
-            let of: Vec<&str> = row.cells.iter().map(|(label, _)| label.as_str()).collect();
-            if of != labels {
-                let heading: String = of.iter().map(|label| format!("{label:>10}")).collect();
-                let title = if of == [""] { "one at a time" } else { "runs at a time" };
+            let of = (row.section.as_str(), row.cells.iter().map(|(label, _)| label.as_str()).collect());
+            if of != before {
+                let heading: String = of.1.iter().map(|label| format!("{label:>10}")).collect();
+                let title = match of.0 {
+                    "" if of.1 == [""] => "one at a time",
+                    "" => "runs at a time",
+                    section => section,
+                };
                 text += &format!("\n{title:<58} {:>5}{heading}  aim\n", "");
-                labels = of;
+                before = of;
             }
             let cells: String = row.cells.iter().map(|(_, value)| format!("{:>10}", number(*value))).collect();
             text += format!("{:<58} {:>5}{cells}  {}", row.name, row.unit, row.aim).trim_end();
@@ -56,7 +69,7 @@ impl Table {
         let row = |row: &Row| {
             let values: Vec<Value> =
                 row.cells.iter().map(|(label, value)| json!({ "at": label, "value": value })).collect();
-            json!({ "measure": row.name, "unit": row.unit, "aim": row.aim, "values": values })
+            json!({ "section": row.section, "measure": row.name, "unit": row.unit, "aim": row.aim, "values": values })
         };
         json!({ "measures": self.rows.iter().map(row).collect::<Vec<_>>() })
     }

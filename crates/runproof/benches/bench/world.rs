@@ -57,24 +57,8 @@ impl World {
         sqlite::create(&path, &rfc3339(runtime::now()))?;
         SqliteStore::create_ledger(&path, app.home.notary()?, runtime::random())?;
         let store = Arc::new(SqliteStore::open_engine(&path, app.home.notary()?)?);
-        let mut skills = Skills::default();
-        skills.register(Arc::new(Echo(manifest())))?;
-        let member = Member::new(Arc::clone(&store) as Arc<dyn Store>);
-        let driver = Driver {
-            journal: Arc::clone(&store) as Arc<dyn Journal>,
-            skills,
-            clock: Arc::new(SystemClock),
-            entropy: Arc::new(SystemEntropy),
-            secrets: Arc::new(EnvSecrets),
-            lease: Arc::clone(&member) as Arc<dyn Lease>,
-            observer,
-        };
-        let engine = Arc::new(Engine::new(Arc::clone(&store) as Arc<dyn Store>, driver, member));
-        for change in
-            [TenantChange::Create, TenantChange::CreateAgent { id: TENANT.to_owned(), name: TENANT.to_owned() }]
-        {
-            engine.execute(Command::Tenant { tenant: TENANT.to_owned(), change, actor: actor() }).await?;
-        }
+        let engine = engine(Arc::clone(&store) as Arc<dyn Store>, observer, None)?;
+        create_tenant(&engine, TENANT).await?;
         Ok(Self { engine, store, app, path, folder })
     }
 
@@ -84,6 +68,31 @@ impl World {
         drop((engine, store));
         folder
     }
+}
+
+/// The engine of a worker over a store, with one skill. `bytes` is the size of the text that a step puts out.
+pub(crate) fn engine(store: Arc<dyn Store>, observer: Arc<dyn Observer>, bytes: Option<usize>) -> Outcome<Arc<Engine>> {
+    let mut skills = Skills::default();
+    skills.register(Arc::new(Echo { manifest: manifest(), bytes }))?;
+    let member = Member::new(Arc::clone(&store));
+    let driver = Driver {
+        journal: Arc::clone(&store) as Arc<dyn Journal>,
+        skills,
+        clock: Arc::new(SystemClock),
+        entropy: Arc::new(SystemEntropy),
+        secrets: Arc::new(EnvSecrets),
+        lease: Arc::clone(&member) as Arc<dyn Lease>,
+        observer,
+    };
+    Ok(Arc::new(Engine::new(store, driver, member)))
+}
+
+/// Makes a tenant with an agent of the same name.
+pub(crate) async fn create_tenant(engine: &Engine, tenant: &str) -> Outcome<()> {
+    for change in [TenantChange::Create, TenantChange::CreateAgent { id: tenant.to_owned(), name: tenant.to_owned() }] {
+        engine.execute(Command::Tenant { tenant: tenant.to_owned(), change, actor: actor() }).await?;
+    }
+    Ok(())
 }
 
 /// Who asks for everything here.
@@ -114,9 +123,12 @@ pub(crate) fn plan() -> Value {
     json!({ "schema": "runproof.plan/v1", "steps": (0..STEPS).map(step).collect::<Vec<_>>() })
 }
 
-/// Answers at once with a value of about 200 bytes. Its effect is idempotent, so every step has its own durable intent
-/// and outcome.
-struct Echo(Manifest);
+/// Answers at once, with a value of about 200 bytes or with a text of the size that is wanted. Its effect is idempotent,
+/// so every step has its own durable intent and outcome.
+struct Echo {
+    manifest: Manifest,
+    bytes: Option<usize>,
+}
 
 fn manifest() -> Manifest {
     Manifest {
@@ -143,7 +155,7 @@ fn manifest() -> Manifest {
 #[async_trait]
 impl Skill for Echo {
     fn manifest(&self) -> &Manifest {
-        &self.0
+        &self.manifest
     }
 
     fn effect(&self, _params: &Value) -> EffectClass {
@@ -155,12 +167,15 @@ impl Skill for Echo {
     }
 
     async fn invoke(&self, dispatch: &Dispatch) -> Attempt {
-        let output = json!({
-            "accepted": true,
-            "carrier": "a courier that comes on foot",
-            "echo": dispatch.params(),
-            "lines": [{ "sku": "lamp-1990", "count": 3 }, { "sku": "chair-4950", "count": 1 }],
-        });
+        let output = match self.bytes {
+            Some(bytes) => json!("v".repeat(bytes)),
+            None => json!({
+                "accepted": true,
+                "carrier": "a courier that comes on foot",
+                "echo": dispatch.params(),
+                "lines": [{ "sku": "lamp-1990", "count": 3 }, { "sku": "chair-4950", "count": 1 }],
+            }),
+        };
         Attempt { result: AttemptResult::Done { output }, cost_microcents: 1000, writes: Vec::new() }
     }
 }

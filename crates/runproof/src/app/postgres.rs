@@ -88,7 +88,7 @@ pub async fn initialise(address: &Address, home: &Home, origin: &str) -> Result<
         Err(OpenError::NoLedger(_)) => None,
         Err(error) => return Err(error.into()),
     };
-    home.check_ledger(ledger, &Database::Postgres(address.clone()))?;
+    home.check_ledger(ledger, &Database::Postgres(Box::new(address.clone())))?;
     let made = home.create(origin)?;
     postgres::create_ledger(address, home.notary()?, runtime::random()).await?;
     Ok(made)

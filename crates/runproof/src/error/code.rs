@@ -82,12 +82,14 @@ codes! {
     CheckpointInvalid "checkpoint.invalid" Usage;
     ProofInvalid "proof.invalid" Usage;
     LogInterrupted "log.interrupted" Cancelled;
+    ChaosInterrupted "chaos.interrupted" Cancelled;
     WorkerStopped "worker.stopped" Cancelled;
     LegacyFile "legacy.file" Usage;
     RunNotFound "run.not_found" Usage;
     RunNone "run.none" Usage;
     OutputMissing "output.missing" Usage;
     DemoFolder "demo.folder" Usage;
+    ChaosFailed "chaos.failed" Usage;
     ExplainUnknown "explain.unknown" Usage;
 
     // Refused: nothing was written.
@@ -110,6 +112,13 @@ codes! {
     RunPaused "run.paused" Refused;
     RunNotPaused "run.not_paused" Refused;
     RunCancelling "run.cancelling" Refused;
+    RunArchived "run.archived" Refused;
+    RunNotArchived "run.not_archived" Refused;
+    RunGone "run.gone" Refused;
+    RunHeld "run.held" Refused;
+    RunNotHeld "run.not_held" Refused;
+    RunTooYoung "run.too_young" Refused;
+    ArchiveUnverified "archive.unverified" Refused;
     ValueMissing "value.missing" Refused;
     EngineRefused "engine.refused" Refused;
     MigrateRoleMissing "migrate.role_missing" Refused;

@@ -31,7 +31,7 @@ fn limited(home: &Home, blocks: u32, arguments: &[&str]) -> Command {
 fn files_that_cannot_grow_lose_no_run_that_was_reported_and_leave_none_in_pieces() {
     let home = Home::initialised();
     let (mut reported, mut refusals) = (Vec::new(), 0);
-    for blocks in (0..=320).step_by(16) {
+    for blocks in (0..=640).step_by(32) {
         let ran = calm(&mut limited(&home, blocks, &RUN));
         match ran.code {
             0 => reported.push(text(&ran.json()["run_id"])),

@@ -340,7 +340,9 @@ fn the_kept_head_counts_whatever_runproof_trust_names() {
 fn every_column_of_every_table_of_evidence_and_projections_counts() {
     let copy = Copy::of(&scene().older);
     let mut cases = 0;
-    for (table, kind) in KINDS.iter().filter(|(_, kind)| *kind != "operational") {
+    // Nothing is archived, purged or held here: `retention` changes every column of these.
+    let elsewhere = ["archives", "tombstones", "holds"];
+    for (table, kind) in KINDS.iter().filter(|(table, kind)| *kind != "operational" && !elsewhere.contains(table)) {
         for (column, of_type) in columns(&copy.open(), table) {
             let other = match of_type.as_str() {
                 "INTEGER" => format!("coalesce({column}, 0) + 1000000"),

@@ -265,29 +265,47 @@ fn noise(seed: usize, length: usize) -> String {
 }
 
 #[test]
-fn a_full_disk_is_named_what_is_recorded_is_whole_and_the_run_goes_on_when_there_is_room() {
-    let scene = Scene::own(Way::Direct, &[]).initialised();
-    let receiver = Receiver::start(|_, turn| Some(Answer::json(200, &json!({ "text": noise(turn, 700_000) }))));
-    let items: Vec<u32> = (0..32).collect();
-    let plan = scene.home.plan(
-        json!([{ "id": "fetch", "foreach": items, "skill": "http_call", "with": { "url": receiver.url("it") } }]),
+fn a_full_disk_is_named_and_a_run_that_meets_it_goes_on_when_there_is_room() {
+    let scene = Scene::own(Way::Direct, &["-c", "autovacuum=off"]).initialised();
+    let receiver = Receiver::start(|_, turn| Some(Answer::json(200, &json!({ "text": noise(turn, 100_000) }))));
+    let plan = plan(&scene, &receiver);
+    // The file with the values becomes larger than any other (the server's own have 16 MiB), and then no file may grow by
+    // more than half a page: a page that is written in part is what a full disk looks like.
+    scene.sql(
+        "BEGIN; INSERT INTO public.transitions (tenant_id, stream, first_seq, event_count, events, payloads)
+         SELECT 'none', 'none', 0, 1, '', string_agg(md5(i::text), '') FROM generate_series(1, 600000) i; ROLLBACK",
     );
-    // No file of a session that begins now grows beyond 16 MiB and half a page: the page in which that is reached is
-    // written in part, which is what a full disk looks like.
+    let size = "SELECT pg_relation_size(reltoastrelid) FROM pg_class WHERE oid = 'public.transitions'::regclass";
+    let size = scene.number(size);
+    assert!(size > 17 * 1024 * 1024, "{size}");
     let limit = |size: &str| {
-        let program = format!("prlimit --pid {} --fsize={size}:", postmaster(&scene));
-        scene.sql(&format!("COPY (SELECT 1) TO PROGRAM '{program}'"));
+        // Sessions inherit the limit, and keep it: so it is set for each that there is. One may end meanwhile.
+        let server = postmaster(&scene);
+        let each = format!(
+            "for p in {server} $(ps -o pid= --ppid {server}); do prlimit --pid $p --fsize={size}: || true; done"
+        );
+        scene.sql(&format!("COPY (SELECT 1) TO PROGRAM '{each}'"));
     };
-    limit(&(16 * 1024 * 1024 + 4096).to_string());
-    let said = scene.refused(&mut scene.home.command(&run_plan(&plan, &[])), 8, "database.disk_full");
+    let met = || {
+        let log = "SELECT pg_read_file(current_setting('data_directory') || '/../postgres.log')";
+        scene.sql(log)[0][0].matches("could not extend file").count()
+    };
+
+    let before = scene.rows();
+    limit(&(size + 4096).to_string());
+    let goal = noise(1, 9_000);
+    let command = ["run", "--tenant-id", TENANT, "--agent-id", AGENT, "--goal", &goal];
+    let said = scene.refused(&mut scene.home.command(&command), 8, "database.disk_full");
     assert!(said.contains("could not extend file"), "{said}");
-    let listed = scene.ok(&mut scene.home.command(&["list-runs"]));
-    assert_ne!(listed["runs"][0]["status"], "succeeded", "{listed:#}");
+    assert_eq!(scene.rows(), before, "nothing was written");
+
+    let refused = met();
+    let run = started(&mut scene.home.command(&run_plan(&plan, &["--json"])));
+    eventually("the run meets the full disk", || (met() > refused).then_some(()));
     limit("unlimited");
-    eventually("somebody takes the run", || {
-        scene.ok(&mut scene.home.command(&["worker", "--drain"]));
-        all_succeeded(&scene)
-    });
+    let run = ended(run);
+    assert_eq!((run.code, &run.json()["proof"]["verdict"]), (0, &json!("VERIFIED")), "{run:?}");
+    assert_eq!(receiver.count("/it"), 1, "what was answered was kept until there was room");
     assert_eq!(scene.every_run_is_whole(), 1);
 }
 
