@@ -88,7 +88,7 @@ def process(arguments, index, ready, go, results):
     def enqueue():
         """Keeps twice as many runs in the database as may run, so that no worker waits for the next."""
         try:
-            for _ in range(2 * share):
+            while waiting.acquire(blocking=False):
                 dbos.enqueue_workflow(QUEUE, workflow, 0)
             while time.time() < end:
                 if ended.acquire(timeout=0.1):
@@ -96,7 +96,9 @@ def process(arguments, index, ready, go, results):
         except Exception as error:
             errors.append(repr(error))
 
-    count = share if arguments.mode == "direct" else 1
+    waiting = threading.Semaphore(2 * share)
+    # Eight runs are begun by one thread: it only puts them on the queue.
+    count = share if arguments.mode == "direct" else -(-share // 8)
     threads = [threading.Thread(target=direct if arguments.mode == "direct" else enqueue) for _ in range(count)]
     for thread in threads:
         thread.start()

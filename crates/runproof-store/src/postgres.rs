@@ -13,6 +13,7 @@ mod open;
 mod places;
 pub mod protections;
 mod read;
+mod retention;
 pub mod sequencer;
 mod session;
 mod signing;
@@ -38,14 +39,14 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
 use crate::{
-    AgentRow, CommandError, Evidence, LeaseTerms, LimitRow, Opened, Reaped, Request, RunListing, Snapshot, Stamp,
-    Store, TenantChange, WorkerAbout, WorkerRow,
+    AgentRow, CommandError, Evidence, HoldRow, KeptRun, LeaseTerms, LimitRow, Opened, Reaped, Request, Retention,
+    RunListing, Snapshot, Stamp, Store, TenantChange, WorkerAbout, WorkerRow,
 };
 
 use connect::connection;
 
 pub use connect::Address;
-pub use start::{OpenError, create, create_ledger, missing, status};
+pub use start::{OpenError, acknowledge_rollback, check_protections, create, create_ledger, missing, status};
 
 /// Types of the columns of `runs`, in the order of the projection: `t` is text, `i` an integer.
 const RUN: &str = "ttitttttttttttttittittttiittt";
@@ -204,12 +205,13 @@ fn gone() -> StoreError {
 #[async_trait]
 impl Journal for PgStore {
     async fn append(&self, append: Append) -> Result<(), StoreError> {
-        let (tenant, run_id, kept) = (append.tenant.clone(), append.run_id.clone(), append.claim == Claim::Keep);
+        let (tenant, run_id, epoch) = (append.tenant.clone(), append.run_id.clone(), append.fence.epoch);
+        let kept = append.claim == Claim::Keep;
         let (job, answer) = append::job(append);
         self.appends.send(job).map_err(|_| gone())?;
         let result = answer.await.map_err(|_| gone())?;
         if matches!(result, Err(StoreError::Conflict(_))) || (result.is_ok() && !kept) {
-            self.shared.held.remove(&tenant, &run_id);
+            self.shared.held.remove(&tenant, &run_id, epoch);
         }
         result
     }
@@ -229,7 +231,12 @@ impl Journal for PgStore {
 impl KeyValues for PgStore {
     async fn read(&self, tenant: &str, key: &str) -> Result<Option<Stored>, StoreError> {
         let (tenant, key) = (tenant.to_owned(), key.to_owned());
-        self.spawn(|shared| async move { let client = connection(&shared.pool).await?; read::value(&client, &tenant, &key).await }).get().await
+        self.spawn(|shared| async move {
+            let client = connection(&shared.pool).await?;
+            read::value(&client, &tenant, &key).await
+        })
+        .get()
+        .await
     }
 }
 
@@ -240,7 +247,7 @@ impl Store for PgStore {
         self.openings.send(job).map_err(|_| gone())?;
         let opened = answer.await.map_err(|_| gone())??;
         if let Some(fence) = &opened.fence {
-            self.shared.held.add(&fence.owner, &opened.run.tenant, &opened.run.id);
+            self.shared.held.add(&fence.owner, &opened.run.tenant, &opened.run.id, fence.epoch);
         }
         Ok(opened)
     }
@@ -250,32 +257,92 @@ impl Store for PgStore {
         self.spawn(|shared| async move { tenant::change(&shared, &tenant, &change, &stamp).await }).get().await
     }
 
+    async fn retain(&self, tenant: &str, step: Retention, stamp: Stamp) -> Result<(), CommandError> {
+        let tenant = tenant.to_owned();
+        self.spawn(|shared| async move { tenant::retain(&shared, &tenant, &step, &stamp).await }).get().await
+    }
+
+    async fn over_before(&self, tenant: &str, time: &str, limit: usize) -> Result<Vec<String>, StoreError> {
+        let (tenant, time) = (tenant.to_owned(), time.to_owned());
+        self.spawn(|shared| async move {
+            retention::over_before(&*connection(&shared.pool).await?, &tenant, &time, limit).await
+        })
+        .get()
+        .await
+    }
+
+    async fn list_kept(&self, tenant: Option<&str>) -> Result<Vec<KeptRun>, StoreError> {
+        let tenant = tenant.map(str::to_owned);
+        self.spawn(
+            |shared| async move { retention::list_kept(&*connection(&shared.pool).await?, tenant.as_deref()).await },
+        )
+        .get()
+        .await
+    }
+
+    async fn list_holds(&self, tenant: &str) -> Result<Vec<HoldRow>, StoreError> {
+        let tenant = tenant.to_owned();
+        self.spawn(|shared| async move { retention::list_holds(&*connection(&shared.pool).await?, &tenant).await })
+            .get()
+            .await
+    }
+
     async fn load_run(&self, tenant: &str, run_id: &str) -> Result<Option<Run>, StoreError> {
         let (tenant, run_id) = (tenant.to_owned(), run_id.to_owned());
-        self.spawn(|shared| async move { let client = connection(&shared.pool).await?; read::load_run(&client, &shared.log, &tenant, &run_id).await }).get().await
+        self.spawn(|shared| async move {
+            let client = connection(&shared.pool).await?;
+            read::load_run(&client, &shared.log, &tenant, &run_id).await
+        })
+        .get()
+        .await
     }
 
     async fn evidence(&self, tenant: &str, run_id: &str) -> Result<Evidence, StoreError> {
         let (tenant, run_id) = (tenant.to_owned(), run_id.to_owned());
-        self.spawn(|shared| async move { let client = connection(&shared.pool).await?; evidence::evidence(&client, &shared.log, &tenant, &run_id).await }).get().await
+        self.spawn(|shared| async move {
+            let client = connection(&shared.pool).await?;
+            evidence::evidence(&client, &shared.log, &tenant, &run_id).await
+        })
+        .get()
+        .await
     }
 
     async fn subtree_roots(&self, ranges: Vec<Range>) -> Result<Vec<Hash>, StoreError> {
-        self.spawn(|shared| async move { let client = connection(&shared.pool).await?; read::subtree_roots(&client, &ranges).await }).get().await
+        self.spawn(|shared| async move {
+            let client = connection(&shared.pool).await?;
+            read::subtree_roots(&client, &ranges).await
+        })
+        .get()
+        .await
     }
 
     async fn checkpoint(&self) -> Result<Option<String>, StoreError> {
-        self.spawn(|shared| async move { let client = connection(&shared.pool).await?; read::checkpoint(&client).await }).get().await
+        self.spawn(|shared| async move {
+            let client = connection(&shared.pool).await?;
+            read::checkpoint(&client).await
+        })
+        .get()
+        .await
     }
 
     async fn list_runs(&self, tenant: Option<&str>, limit: usize) -> Result<Vec<RunListing>, StoreError> {
         let tenant = tenant.map(str::to_owned);
-        self.spawn(|shared| async move { let client = connection(&shared.pool).await?; read::list_runs(&client, tenant.as_deref(), limit).await }).get().await
+        self.spawn(|shared| async move {
+            let client = connection(&shared.pool).await?;
+            read::list_runs(&client, tenant.as_deref(), limit).await
+        })
+        .get()
+        .await
     }
 
     async fn list_agents(&self, tenant: Option<&str>) -> Result<Vec<AgentRow>, StoreError> {
         let tenant = tenant.map(str::to_owned);
-        self.spawn(|shared| async move { let client = connection(&shared.pool).await?; read::list_agents(&client, tenant.as_deref()).await }).get().await
+        self.spawn(|shared| async move {
+            let client = connection(&shared.pool).await?;
+            read::list_agents(&client, tenant.as_deref()).await
+        })
+        .get()
+        .await
     }
 
     fn log(&self) -> &str {
@@ -287,15 +354,30 @@ impl Store for PgStore {
     }
 
     async fn ledger_key(&self) -> Result<Option<String>, StoreError> {
-        self.spawn(|shared| async move { let client = connection(&shared.pool).await?; Ok(read::ledger(&client).await?.map(|(_, vkey)| vkey)) }).get().await
+        self.spawn(|shared| async move {
+            let client = connection(&shared.pool).await?;
+            Ok(read::ledger(&client).await?.map(|(_, vkey)| vkey))
+        })
+        .get()
+        .await
     }
 
     async fn tree_size(&self) -> Result<u64, StoreError> {
-        self.spawn(|shared| async move { let client = connection(&shared.pool).await?; read::tree_size(&client).await }).get().await
+        self.spawn(|shared| async move {
+            let client = connection(&shared.pool).await?;
+            read::tree_size(&client).await
+        })
+        .get()
+        .await
     }
 
     async fn root_at(&self, size: u64) -> Result<Hash, StoreError> {
-        self.spawn(|shared| async move { let client = connection(&shared.pool).await?; read::root_at(&client, size).await }).get().await
+        self.spawn(|shared| async move {
+            let client = connection(&shared.pool).await?;
+            read::root_at(&client, size).await
+        })
+        .get()
+        .await
     }
 
     fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {

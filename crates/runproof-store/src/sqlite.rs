@@ -7,6 +7,7 @@ mod forge;
 mod ledger;
 mod ports;
 mod read;
+mod retention;
 mod verify_state;
 mod writer;
 
@@ -19,6 +20,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use runproof_engine::ports::StoreError;
+use runproof_proof::event::Actor;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::oneshot;
 
@@ -94,6 +96,9 @@ pub enum OpenError {
         /// Leaves in the kept checkpoint.
         kept: u64,
     },
+    /// There is no rollback to acknowledge.
+    #[error("the newest checkpoint that was kept is in the ledger: nothing was rolled back")]
+    NotRolledBack,
     /// The ledger cannot be continued.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -275,6 +280,27 @@ impl SqliteStore {
         let lock = lock(path)?;
         let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         writer::create_ledger(connection, notary, seed)?;
+        drop(lock);
+        Ok(())
+    }
+
+    /// Puts on record that the ledger goes on from a state that is older than what was signed. Whoever knows the newer
+    /// head still sees that it was lost.
+    ///
+    /// # Errors
+    /// [`OpenError::NotRolledBack`] when nothing was lost; the others when it cannot be recorded.
+    pub fn acknowledge_rollback(
+        path: &Path,
+        notary: Box<dyn Notary>,
+        actor: Actor,
+        seed: [u8; 32],
+    ) -> Result<(), OpenError> {
+        let lock = lock(path)?;
+        let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        connection
+            .pragma_update(None, "synchronous", "FULL")
+            .map_err(|source| OpenError::Sqlite { path: path.to_owned(), source })?;
+        writer::acknowledge_rollback(connection, notary, actor, seed)?;
         drop(lock);
         Ok(())
     }

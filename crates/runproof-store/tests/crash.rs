@@ -1,5 +1,9 @@
 //! The crash matrix: every durable write of a run fails once, before it or after it, for every class of effect and every
 //! store. Everything in memory is dropped, another process goes on, and effects are counted outside of both.
+//!
+//! A story on Postgres takes about a hundred times as long as one in memory. So Postgres itself gets every class with
+//! steps in a line, and the pooler a sample: the two classes whose outcome the store decides with, steps side by side.
+//! Two crashes in one story are told in memory alone. Faults that only a network has are in `postgres/faults.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -21,6 +25,7 @@ use runproof_store::{CommandError, Store};
 use serde_json::{Value, json};
 
 use crate::doubles::{FakeClock, START, Seeds, block_on, failure, manifest, operator};
+use crate::on_postgres::OnPostgres;
 use crate::support::*;
 
 /// How the steps of a story hang together.
@@ -373,6 +378,17 @@ matrix!(memory, InMemory::begin, Shape::Line);
 matrix!(sqlite, OnDisk::begin, Shape::Line);
 matrix!(memory_side_by_side, InMemory::begin, Shape::Graph);
 matrix!(sqlite_side_by_side, OnDisk::begin, Shape::Graph);
+matrix!(postgres, OnPostgres::direct, Shape::Line);
+
+#[test]
+fn through_the_pooler_an_unsafe_effect_never_happens_twice_and_is_never_lost() {
+    assert!(every_write_fails_once(OnPostgres::pooled, Shape::Graph, EffectClass::Unsafe, 8) >= 6);
+}
+
+#[test]
+fn through_the_pooler_a_transactional_write_is_applied_once() {
+    assert!(every_write_fails_once(OnPostgres::pooled, Shape::Graph, EffectClass::Transactional, 8) >= 6);
+}
 
 #[test]
 fn a_crash_during_the_recovery_from_a_crash_is_survived_too() {

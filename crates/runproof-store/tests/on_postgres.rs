@@ -2,17 +2,20 @@
 
 use std::sync::{Arc, OnceLock};
 
-use runproof_engine::ports::KeyValues;
+use async_trait::async_trait;
+use runproof_engine::ports::{KeyValues, StoreError, Stored};
 use runproof_proof::checkpoint::Checkpoint;
+use runproof_store::Store;
 use runproof_store::postgres::{self, Address, PgStore};
-use runproof_store::{Store, WorkerAbout};
 use tokio::runtime::Runtime;
 
 use crate::cluster::{self, Database};
+use crate::doubles::block_on;
 use crate::support::{Keeper, Subject};
 
-/// Names under which stories claim runs: each has a lease.
-const WORKERS: &[&str] = &["w_0", "w_1", "w_2", "w_3", "w_4", "w_5", "w_6", "w_7", "w_8", "w_9"];
+/// Names under which stories claim runs: each has a lease, for longer than any story takes on a machine that is busy.
+pub(crate) const WORKERS: &str = "INSERT INTO public.workers (id, version, host, concurrency, lease_until)
+    SELECT 'w_' || n, '0.0.0', 'here', 1, clock_timestamp() + interval '1 hour' FROM generate_series(0, 9) AS n";
 
 /// The runtime of every store under test.
 pub(crate) fn runtime() -> &'static Runtime {
@@ -59,6 +62,7 @@ impl OnPostgres {
         let keeper = Keeper::new(7, Some(last.clone()));
         let mut subject = Self { store: None, keeper, database, way };
         subject.open();
+        subject.raw(WORKERS);
         subject
     }
 
@@ -84,14 +88,8 @@ impl OnPostgres {
 
     fn open(&mut self) {
         let address = self.address();
-        let store = runtime().block_on(async {
-            let store = PgStore::open_engine(&address, runtime().handle(), Some(self.keeper.notary())).await.unwrap();
-            for worker in WORKERS {
-                store.register_worker(worker, &about()).await.unwrap();
-            }
-            store
-        });
-        self.store = Some(Arc::new(store));
+        let opening = PgStore::open_engine(&address, runtime().handle(), Some(self.keeper.notary()));
+        self.store = Some(Arc::new(runtime().block_on(opening).unwrap()));
     }
 
     pub(crate) fn pg(&self) -> Arc<PgStore> {
@@ -107,10 +105,6 @@ impl OnPostgres {
     }
 }
 
-pub(crate) fn about() -> WorkerAbout {
-    WorkerAbout { version: "0.0.0".to_owned(), host: "here".to_owned(), concurrency: 1 }
-}
-
 impl Subject for OnPostgres {
     fn store(&self) -> Arc<dyn Store> {
         self.pg() as _
@@ -120,19 +114,15 @@ impl Subject for OnPostgres {
         &self.keeper
     }
 
-    /// The process is gone, and its leases with it: as if their time had passed.
+    /// The process is gone, and its leases with it: as if all of its workers had died.
     fn restart(&mut self) {
         let store = self.store.take().expect("the store is open");
         assert_eq!(Arc::strong_count(&store), 1, "something else still holds the store");
         drop(store);
-        self.raw("UPDATE public.workers SET lease_until = clock_timestamp() - interval '1 minute' WHERE NOT dead");
-        let address = self.address();
-        runtime().block_on(async {
-            let store = PgStore::open_engine(&address, runtime().handle(), Some(self.keeper.notary())).await.unwrap();
-            store.reap().await.unwrap();
-        });
-        self.raw("DELETE FROM public.workers");
         self.open();
+        self.raw("DELETE FROM public.workers");
+        runtime().block_on(self.pg().reap()).unwrap();
+        self.raw(WORKERS);
     }
 
     fn rewrite(&self, tenant: &str, run_id: &str, from: &str, to: &str) {
@@ -152,6 +142,16 @@ impl Subject for OnPostgres {
     }
 
     fn key_values(&self) -> Arc<dyn KeyValues> {
-        self.pg() as _
+        Arc::new(Still(self.pg()))
+    }
+}
+
+/// Values for a skill under a fake clock: whoever waits for the database does not let that clock go on.
+struct Still(Arc<PgStore>);
+
+#[async_trait]
+impl KeyValues for Still {
+    async fn read(&self, tenant: &str, key: &str) -> Result<Option<Stored>, StoreError> {
+        block_on(self.0.read(tenant, key))
     }
 }

@@ -1,7 +1,23 @@
 //! What the Postgres store promises beyond the suite for all stores: places in the ledger among processes that know
 //! nothing of each other, and reads of what they left.
 
+/// One test of every claim for each way to the server.
+macro_rules! both_ways {
+    ($($claim:ident),+ $(,)?) => {
+        mod direct {
+            $(#[test] fn $claim() { super::$claim(super::Way::Direct); })+
+        }
+        mod pooled {
+            $(#[test] fn $claim() { super::$claim(super::Way::Pooled); })+
+        }
+    };
+}
+use both_ways;
+
+mod faults;
+mod fences;
 mod places;
+mod proxy;
 mod reads;
 mod rollback;
 mod settling;
@@ -100,7 +116,8 @@ async fn audit(ledger: &Ledger, client: &Client) -> Hash {
                         SELECT first_leaf, lag(first_leaf) OVER (PARTITION BY tenant_id, stream ORDER BY first_seq) AS before
                         FROM public.leaves) AS l WHERE before >= first_leaf";
     assert_eq!(number(client, disorder).await, 0, "transitions before the one that they follow");
-    let sql = "SELECT first_leaf, events FROM public.leaves JOIN public.transitions USING (tenant_id, stream, first_seq)
+    let sql =
+        "SELECT first_leaf, events FROM public.leaves JOIN public.transitions USING (tenant_id, stream, first_seq)
                ORDER BY first_leaf";
     let (mut tree, mut leaves) = (Tree::default(), Vec::new());
     let mut tiles = std::collections::BTreeMap::new();

@@ -27,6 +27,7 @@ use serde_json::{Value, json};
 
 use crate::doubles::{Answer, Cancel, FakeClock, START, Scripted, Seeds, block_on, operator};
 use crate::model::bundles;
+use crate::on_postgres::OnPostgres;
 use crate::support::*;
 
 /// A plan, what its skills answer, and what people and crashes do to the run.
@@ -143,8 +144,8 @@ fn tale() -> impl Strategy<Value = Tale> {
 }
 
 /// Drives the tale to its end; answers its proof.
-fn live(tale: &Tale) -> (Box<dyn Subject>, Bundle) {
-    let mut subject = InMemory::begin();
+fn live(tale: &Tale, begin: fn() -> Box<dyn Subject>) -> (Box<dyn Subject>, Bundle) {
+    let mut subject = begin();
     populate(subject.store().as_ref());
     let (clock, seeds, cancel) = (FakeClock::new(), Arc::new(Seeds::default()), Arc::new(Cancel::default()));
     let skills: Vec<Arc<dyn Skill>> = SKILLS
@@ -317,18 +318,28 @@ proptest! {
 
     #[test]
     fn whatever_was_recorded_honestly_comes_out_the_same_again(tale in tale()) {
-        let (subject, bundle) = live(&tale);
-        let report = prove(subject.as_ref(), TENANT, "r_1");
-        prop_assert!(report.verdict() != Verdict::Tampered, "{:#?}", report.findings);
-        let replayed = replay::replay(&bundle);
-        prop_assert!(replayed.findings.is_empty() && replayed.skipped == 0, "{replayed:#?}");
-        audit_ledger(subject.as_ref());
+        comes_out_the_same_again(&tale, InMemory::begin)?;
     }
 
     #[test]
     fn no_decision_is_changed_unnoticed(tale in tale(), picks in prop::collection::vec(any::<prop::sample::Index>(), 6)) {
-        let (_, bundle) = live(&tale);
+        let (_, bundle) = live(&tale, InMemory::begin);
         each_decision_that_is_changed_is_named(&bundle, &picks)?;
+    }
+}
+
+// What Postgres gives back is what was recorded: a few tales show it, because replay itself is the same for all stores.
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 16, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_was_recorded_on_postgres_comes_out_the_same_again(tale in tale()) {
+        comes_out_the_same_again(&tale, OnPostgres::direct)?;
+    }
+
+    #[test]
+    fn whatever_was_recorded_through_the_pooler_comes_out_the_same_again(tale in tale()) {
+        comes_out_the_same_again(&tale, OnPostgres::pooled)?;
     }
 }
 
@@ -349,6 +360,16 @@ proptest! {
         let replayed = replay::replay(&withheld(&bundle, &hidden));
         prop_assert!(replayed.findings.is_empty(), "without {hidden:?}: {replayed:#?}");
     }
+}
+
+fn comes_out_the_same_again(tale: &Tale, begin: fn() -> Box<dyn Subject>) -> Result<(), TestCaseError> {
+    let (subject, bundle) = live(tale, begin);
+    let report = prove(subject.as_ref(), TENANT, "r_1");
+    prop_assert!(report.verdict() != Verdict::Tampered, "{:#?}", report.findings);
+    let replayed = replay::replay(&bundle);
+    prop_assert!(replayed.findings.is_empty() && replayed.skipped == 0, "{replayed:#?}");
+    audit_ledger(subject.as_ref());
+    Ok(())
 }
 
 /// Changes one decided field after the other, and expects that replay names the event.
@@ -426,7 +447,7 @@ fn eventful() -> Bundle {
         crash: None,
         person: Person::SaysDone,
     };
-    let (subject, bundle) = live(&tale);
+    let (subject, bundle) = live(&tale, InMemory::begin);
     assert_verdict(&prove(subject.as_ref(), TENANT, "r_1"), Verdict::Verified);
     bundle
 }
@@ -485,7 +506,8 @@ fn recommit(event: &mut Value, payload: Option<&mut Payload>, field: &str, chang
 fn a_run_longer_than_what_is_read_ahead_is_replayed_to_its_end() {
     let steps = (0..200).map(|n| json!({"id": format!("s{n}"), "skill": "pure", "with": {"n": n}})).collect();
     let answers = vec![Vec::new(); SKILLS.len()];
-    let (_, bundle) = live(&Tale { steps, answers, probes: Vec::new(), crash: None, person: Person::SaysDone });
+    let tale = Tale { steps, answers, probes: Vec::new(), crash: None, person: Person::SaysDone };
+    let (_, bundle) = live(&tale, InMemory::begin);
     let replayed = replay::replay(&bundle);
     assert_eq!((replayed.findings, replayed.skipped), (Vec::new(), 0));
     assert_eq!(replayed.decisions, 602, "the plan, three events of each step, and the seal");

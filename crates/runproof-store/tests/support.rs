@@ -65,7 +65,7 @@ impl Keeper {
         }))
     }
 
-    fn signer(&self) -> NoteSigner {
+    pub(crate) fn signer(&self) -> NoteSigner {
         NoteSigner::from_seed(LOG, &self.0.seed).unwrap()
     }
 
@@ -471,10 +471,16 @@ pub(crate) fn load(store: &dyn Store, tenant: &str, run_id: &str) -> Run {
     block_on(store.load_run(tenant, run_id)).unwrap().expect("a run of the tenant")
 }
 
-/// Everything about a run, once what is committed has its place.
+/// Everything about a run, once what is committed has its place: a process that ended a moment ago may be at it still.
 pub(crate) fn evidence(store: &dyn Store, tenant: &str, run_id: &str) -> Evidence {
-    block_on(store.sequence()).unwrap();
-    block_on(store.evidence(tenant, run_id)).unwrap()
+    loop {
+        block_on(store.sequence()).unwrap();
+        let evidence = block_on(store.evidence(tenant, run_id)).unwrap();
+        let mut all = evidence.transitions.iter().chain(&evidence.tenant_transitions);
+        if all.all(|row| row.first_leaf.is_some()) {
+            return evidence;
+        }
+    }
 }
 
 /// The version of a key that this transition wrote: its id, or its leaf where it has one from the start.
@@ -623,6 +629,12 @@ pub(crate) fn audit_ledger(subject: &dyn Subject) {
             (listed.status.as_str(), listed.run_no),
             (run.status().word(), run.header.as_ref().map(|header| header.run_no))
         );
+    }
+    for run in block_on(store.list_kept(None)).unwrap() {
+        for index in runproof_store::Leaves::parse(&run.leaves).unwrap().indexes() {
+            let hash = roots(store, Some(vec![Range { start: index, end: index + 1 }]))[0];
+            assert_eq!(leaves.insert(index, hash), None, "leaf {index} is of two runs, or still in rows");
+        }
     }
     let size = leaves.len() as u64;
     assert_eq!(leaves.keys().copied().collect::<Vec<_>>(), (0..size).collect::<Vec<_>>(), "the ledger has no gaps");

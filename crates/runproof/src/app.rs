@@ -17,7 +17,6 @@ use runproof_skills::egress::Egress;
 use runproof_skills::registry::{Options, Ports, builtin};
 use runproof_store::Store;
 use runproof_store::sqlite::{OpenError, SqliteStore};
-use tokio::sync::Notify;
 
 use crate::engine::Engine;
 use crate::error::{AppError, Code};
@@ -33,14 +32,14 @@ pub enum Database {
     /// A SQLite file.
     Sqlite(PathBuf),
     /// A Postgres database, which many processes may work on.
-    Postgres(Address),
+    Postgres(Box<Address>),
 }
 
 impl fmt::Display for Database {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sqlite(path) => path.display().fmt(f),
-            Self::Postgres(address) => address.fmt(f),
+            Self::Postgres(address) => f.write_str(&address.place()),
         }
     }
 }
@@ -124,7 +123,19 @@ impl App {
     pub async fn reader(&self) -> Result<Arc<dyn Store>, AppError> {
         match &self.database {
             Database::Sqlite(path) => Ok(Arc::new(SqliteStore::open_reader(path)?)),
-            Database::Postgres(address) => postgres::open(address, None).await,
+            Database::Postgres(address) => postgres::reader(address).await,
+        }
+    }
+
+    /// The same, for what is asked about one tenant, or about all.
+    ///
+    /// # Errors
+    /// As [`App::reader`]; and when all are meant and the role of the database sees one at a time: it would see nothing,
+    /// and that must not look like an empty database.
+    pub async fn reader_of(&self, tenant: Option<&str>) -> Result<Arc<dyn Store>, AppError> {
+        match (&self.database, tenant) {
+            (Database::Postgres(address), None) => postgres::reader_of_all(address).await,
+            (Database::Postgres(_) | Database::Sqlite(_), _) => self.reader().await,
         }
     }
 
@@ -133,6 +144,7 @@ impl App {
     /// # Errors
     /// [`AppError`] with the next command.
     pub async fn engine(&self, output: Output) -> Result<Option<Engine>, AppError> {
+        let mut remarks = Vec::new();
         let store: Arc<dyn Store> = match &self.database {
             Database::Sqlite(path) => {
                 // The database first: "there is none" says more than "there is no key".
@@ -143,10 +155,13 @@ impl App {
                     Err(error) => return Err(error.into()),
                 }
             }
-            Database::Postgres(address) => postgres::open(address, Some(self.home.notary()?)).await?,
+            Database::Postgres(address) => {
+                let opened = postgres::engine(address, &self.home).await?;
+                remarks = opened.remarks;
+                opened.store
+            }
         };
         let member = Member::new(Arc::clone(&store));
-        let committed = Arc::new(Notify::new());
         let driver = Driver {
             journal: Arc::clone(&store) as Arc<dyn Journal>,
             skills: self.skills(Arc::clone(&store) as Arc<dyn KeyValues>)?,
@@ -154,14 +169,17 @@ impl App {
             entropy: Arc::new(SystemEntropy),
             secrets: Arc::new(EnvSecrets),
             lease: Arc::clone(&member) as Arc<dyn Lease>,
-            observer: Arc::new(Progress { output, committed: Arc::clone(&committed) }),
+            observer: Arc::new(Progress { output }),
         };
-        Ok(Some(Engine::new(store, driver, member).told_by(committed)))
+        Ok(Some(Engine::new(store, driver, member).remarking(remarks).at_home(self.home.clone())))
     }
 }
 
 /// A variable that is set to something.
-fn variable(name: &str) -> Result<Option<String>, AppError> {
+///
+/// # Errors
+/// [`AppError`] when it is no text.
+pub fn variable(name: &str) -> Result<Option<String>, AppError> {
     match std::env::var(name) {
         Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),
         Err(VarError::NotPresent) => Ok(None),
@@ -172,7 +190,8 @@ fn variable(name: &str) -> Result<Option<String>, AppError> {
     }
 }
 
-fn database(url: &str) -> Result<Database, AppError> {
+/// The database that a URL names.
+pub(crate) fn database(url: &str) -> Result<Database, AppError> {
     if let Some(path) = url.strip_prefix("sqlite://") {
         let path = path.split('?').next().unwrap_or_default();
         if path.is_empty() {
@@ -182,12 +201,15 @@ fn database(url: &str) -> Result<Database, AppError> {
         }
         return Ok(Database::Sqlite(PathBuf::from(path)));
     }
-    if let Some(address) = Address::parse(url) {
-        return Ok(Database::Postgres(address));
+    if let Some(address) = postgres::address(url)? {
+        return Ok(Database::Postgres(Box::new(address)));
     }
     let scheme = url.split(':').next().unwrap_or_default();
-    Err(AppError::new(Code::DatabaseUrl, format!("DATABASE_URL has the scheme `{scheme}`, expected sqlite://PATH"))
-        .hint("sqlite:///path/to/runproof.db, or unset DATABASE_URL for the embedded store"))
+    Err(AppError::new(
+        Code::DatabaseUrl,
+        format!("DATABASE_URL has the scheme `{scheme}`, expected sqlite://PATH or postgres://…"),
+    )
+    .hint("sqlite:///path/to/runproof.db, postgres://USER@HOST/DATABASE, or unset DATABASE_URL for the embedded store"))
 }
 
 /// The person at the command line.
@@ -202,12 +224,10 @@ pub fn local_actor() -> Actor {
 /// Shows what is written, to people who asked for it.
 struct Progress {
     output: Output,
-    committed: Arc<Notify>,
 }
 
 impl Observer for Progress {
     fn committed(&self, run: &Run, lines: &[Line]) {
-        self.committed.notify_one();
         if !self.output.verbose && !self.output.progress() {
             return;
         }

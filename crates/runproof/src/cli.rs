@@ -1,6 +1,7 @@
 //! The command line: one file for each command, one match here.
 
 mod admin;
+mod chaos;
 mod demo;
 mod explain;
 mod init;
@@ -9,8 +10,10 @@ mod legacy;
 mod limit;
 mod list;
 mod log;
+mod migrate;
 mod plan;
 mod proof;
+mod retention;
 mod run;
 mod skills;
 mod steer;
@@ -46,7 +49,7 @@ First run:     runproof init
                runproof last
 
 Environment:   RUNPROOF_HOME          keys and the default database (default ~/.runproof)
-               DATABASE_URL           sqlite://PATH (default: RUNPROOF_HOME/runproof.db)
+               DATABASE_URL           sqlite://PATH or postgres://USER@HOST/DATABASE (default: RUNPROOF_HOME/runproof.db)
                RUNPROOF_EGRESS_ALLOW  private hosts, host:port or CIDR that http_call may reach
                RUNPROOF_SECRET_NAME   value of secret://NAME in plans
                RUNPROOF_TRUST         trust file for verify
@@ -69,7 +72,7 @@ enum Verb {
     /// Make the home, the log key and the database
     Init(init::Init),
     /// Bring the database to the schema of this version
-    Migrate(init::Migrate),
+    Migrate(migrate::Migrate),
     /// Create a tenant
     CreateTenant(admin::CreateTenant),
     /// Create an agent
@@ -105,6 +108,16 @@ enum Verb {
     Resolve(steer::Resolve),
     /// Check a run in the database against its evidence, and export its bundle
     Proof(proof::Proof),
+    /// Move closed runs into their archives
+    Archive(retention::Archive),
+    /// Put tombstones in place of archives
+    Purge(retention::Purge),
+    /// Put a legal hold on a run: nothing of it is removed
+    Hold(retention::Hold),
+    /// Release the legal hold on a run
+    ReleaseHold(retention::ReleaseHold),
+    /// List the legal holds of a tenant
+    Holds(retention::Holds),
     /// Check a proof bundle offline, with a key that you got elsewhere
     Verify(verify::Verify),
     /// Export and verify the newest run, and say how somebody else can
@@ -119,6 +132,8 @@ enum Verb {
     LegacyRoot(legacy::LegacyRoot),
     /// See a run, its proof, and tampering found, in one minute and without network
     Demo(demo::Demo),
+    /// Prove on this machine that nothing is lost when processes, connections and servers die
+    Chaos(chaos::Chaos),
     /// Say what a code or a verdict means and what to do about it
     Explain(explain::Explain),
 }
@@ -199,12 +214,18 @@ async fn dispatch(verb: Verb, output: Output) -> Result<u8, AppError> {
         Verb::Resume(command) => command.run(output).await,
         Verb::Resolve(command) => command.run(output).await,
         Verb::Proof(command) => command.run(output).await,
+        Verb::Archive(command) => command.run(output).await,
+        Verb::Purge(command) => command.run(output).await,
+        Verb::Hold(command) => command.run(output).await,
+        Verb::ReleaseHold(command) => command.run(output).await,
+        Verb::Holds(command) => command.run(output).await,
         Verb::Verify(command) => command.run(output),
         Verb::Last(command) => command.run(output).await,
         Verb::Key(command) => command.run(output),
         Verb::Log(command) => command.run(output).await,
         Verb::LegacyRoot(command) => command.run(output),
         Verb::Demo(command) => command.run(output).await,
+        Verb::Chaos(command) => command.run(output).await,
         Verb::Explain(command) => command.run(output),
     }
 }
@@ -223,6 +244,13 @@ async fn execute(app: &App, output: Output, command: Command) -> Result<Done, Ap
     let done = engine.execute(command).await;
     close(&engine, output).await;
     done
+}
+
+/// Says what people have to know about how this process works on the store.
+fn remark(engine: &Engine, output: Output) {
+    for remark in &engine.remarks {
+        output.note(&format!("note: {remark}"));
+    }
 }
 
 /// Lets go of what an engine holds. What it did is durable already: a failure here is for people to know.

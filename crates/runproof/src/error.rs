@@ -1,6 +1,7 @@
 //! The one error of the edge: code, text and hint; the code's kind gives the exit code. Nothing else maps errors.
 
 mod code;
+mod database;
 
 use runproof_engine::driver::DriveError;
 use runproof_engine::plan::PlanFinding;
@@ -89,6 +90,11 @@ impl From<CommandError> for AppError {
                 (Code::ValueMissing, format!("runproof get-run {run_id} shows what there is"))
             }
             CommandError::RunOpen(id) => (Code::RunNotOver, format!("wait for its end, or: runproof cancel {id}")),
+            CommandError::Archived(id) => (Code::RunArchived, format!("runproof proof {id} reads the archive")),
+            CommandError::NotArchived(id) => (Code::RunNotArchived, format!("runproof archive --run {id}")),
+            CommandError::Purged(id) => (Code::RunGone, format!("runproof proof {id} shows its tombstone")),
+            CommandError::Held(id) => (Code::RunHeld, format!("runproof holds says why; runproof release-hold {id}")),
+            CommandError::NotHeld(_) => (Code::RunNotHeld, "runproof holds lists the runs under a hold".to_owned()),
             CommandError::Refused(_) => {
                 (Code::EngineRefused, "runproof list-runs shows how every run stands".to_owned())
             }
@@ -105,9 +111,8 @@ impl From<StoreError> for AppError {
                 (Code::StoreStale, "try again: somebody else wrote this key at the same moment")
             }
             StoreError::Conflict(_) => (Code::StoreConflict, "try again: somebody else wrote at the same moment"),
-            StoreError::Unavailable(_) => {
-                (Code::StoreUnavailable, "nothing was written; try again when the cause is gone")
-            }
+            StoreError::Unavailable(problem) => database::said(problem)
+                .unwrap_or((Code::StoreUnavailable, "nothing was written; try again when the cause is gone")),
             StoreError::OutcomeUnknown(_) => {
                 (Code::StoreOutcomeUnknown, "look at the run before you try again: runproof list-runs")
             }
@@ -136,8 +141,9 @@ impl From<OpenError> for AppError {
                 (Code::StoreOtherKey, "use the RUNPROOF_HOME that this database was made with")
             }
             OpenError::RolledBack { .. } => {
-                (Code::StoreRolledBack, "put the newer database back; going on would sign a second history")
+                (Code::StoreRolledBack, "put the newer database back; if it is lost: runproof log acknowledge-rollback")
             }
+            OpenError::NotRolledBack => (Code::StoreNotRolledBack, "nothing has to be acknowledged"),
             OpenError::Sqlite { .. }
             | OpenError::Io { .. }
             | OpenError::Migrate { source: MigrateError::Sqlite(_), .. } => {

@@ -10,7 +10,9 @@ use runproof_proof::checkpoint::Checkpoint;
 use runproof_proof::note::{Note, NoteSigner};
 use runproof_proof::trust::Trust;
 use runproof_store::Notary;
+use runproof_store::sqlite::OpenError;
 
+use crate::app::Database;
 use crate::error::{AppError, Code};
 use crate::runtime;
 
@@ -54,6 +56,9 @@ impl Home {
         // Private: the folder holds the key, and the database holds what the runs saw.
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder);
         made.map_err(|error| cannot("create", &self.folder, &error))?;
+        // Whoever does the same at the same time is waited for, and finds the key. The lock goes with the handle.
+        let alone = File::open(&self.folder).and_then(|folder| folder.lock().map(|()| folder));
+        let _alone = alone.map_err(|error| cannot("lock", &self.folder, &error))?;
         let path = self.key_path();
         if path.exists() {
             // Whoever was stopped between the two files gets the second one now.
@@ -69,6 +74,28 @@ impl Home {
         write_durably(&path, signer.to_private_text().as_bytes(), 0o600)?;
         self.write_trust(&signer)?;
         Ok(true)
+    }
+
+    /// One key signs one history: a home that has signed does not begin another one, and a database keeps its key.
+    /// `ledger` is the key of the ledger that is in `database`, if there is one.
+    ///
+    /// # Errors
+    /// [`AppError`]: nothing may be made.
+    pub fn check_ledger(&self, ledger: Option<String>, database: &Database) -> Result<(), AppError> {
+        let Some(ledger) = ledger else {
+            if !self.checkpoint_path().exists() {
+                return Ok(());
+            }
+            let home = self.folder.display();
+            let message = format!("`{home}` has signed a ledger that is not in `{database}`, nothing was made");
+            return Err(AppError::new(Code::InitLedgerMissing, message)
+                .hint("put the database back, or begin anew in another RUNPROOF_HOME"));
+        };
+        let key = self.key_path().exists().then(|| self.signer()).transpose()?.map(|signer| signer.verifier().vkey());
+        match key {
+            Some(key) if key == ledger => Ok(()),
+            key => Err(OpenError::OtherKey { key: key.unwrap_or("missing".to_owned()), ledger }.into()),
+        }
     }
 
     fn write_trust(&self, signer: &NoteSigner) -> Result<(), AppError> {

@@ -5,6 +5,7 @@
 //! [`cli`].
 
 pub mod app;
+pub mod chaos;
 pub mod cli;
 pub mod engine;
 pub mod error;
@@ -13,5 +14,6 @@ pub mod home;
 pub mod ledger;
 pub mod output;
 pub mod prove;
+pub mod retention;
 pub mod runtime;
 pub mod worker;

@@ -5,7 +5,7 @@
 
 pub mod member;
 pub mod pace;
-mod stop;
+pub(crate) mod stop;
 mod upkeep;
 
 use std::collections::BTreeSet;
@@ -60,6 +60,7 @@ enum Phase {
 /// [`AppError`]: the embedded store failed, or somebody wanted it to stop at once. What is recorded is whole.
 pub async fn work(engine: Arc<Engine>, options: Options, output: Output) -> Result<u64, AppError> {
     engine.member.join(u32::try_from(options.concurrency).unwrap_or(u32::MAX)).await?;
+    output.note(&format!("registered as {}", engine.member.name()));
     let mut upkeep = upkeep::start(&engine, output);
     let longest = if engine.store.lease().is_some() { LONGEST_AWAY } else { LONGEST_HERE };
     let mut work = Work {
@@ -203,6 +204,7 @@ impl Work {
             self.pace.wait().await;
             return;
         }
+        self.output.note(&format!("registered as {}", self.engine.member.name()));
         for command in self.engine.take_promised() {
             let (engine, output) = (Arc::clone(&self.engine), self.output);
             tokio::spawn(async move {

@@ -19,6 +19,7 @@
 //! | parameters and outputs that cannot be recorded | `runproof-engine/tests/scenarios.rs` |
 //! | bundle with a changed, deleted or doubled byte, with lines swapped | `tamper/bundle.rs`, `runproof-proof/tests/main/mutation.rs` |
 //! | bundle that is cut, endless, deep, a folder, compressed; hostile trust file, key and head | `hostile/files.rs` |
+//! | Postgres down, frozen, read only, full, out of connections, slow, unprotected, another schema, another role | `postgres/hostile.rs`, `postgres/migrate.rs`, `postgres/roles.rs` |
 //! | text that drives the terminal | `cli.rs`, `what_people_wrote_cannot_drive_the_terminal` |
 
 mod disk;

@@ -4,8 +4,13 @@
 
 mod acceptance;
 mod architecture;
+mod chaos;
 mod cli;
+#[expect(dead_code, reason = "the tests of the store use the rest")]
+#[path = "../../runproof-store/tests/cluster.rs"]
+mod cluster;
 mod crash;
+mod deploy;
 mod engine;
 mod errors;
 mod examples;
@@ -16,7 +21,9 @@ mod plan_check;
 mod plan_examples;
 mod plan_guide;
 mod plan_run;
+mod postgres;
 mod refusals;
+mod retention;
 mod run_page;
 mod secrets;
 mod support;

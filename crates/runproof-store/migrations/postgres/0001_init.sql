@@ -431,13 +431,13 @@ CREATE TRIGGER transitions_truncate BEFORE TRUNCATE ON public.transitions
 
 -- A transaction takes its number before it is given an id. So whoever knows an id that was given out, and takes a number
 -- then, has a higher number than every transaction with a lower id: this is what `ledger_head.settled_id` rests on.
-CREATE FUNCTION public.runproof_transitions_insert() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION public.runproof_transitions_number() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM pg_current_xact_id();
     RETURN NULL;
 END $$;
-CREATE TRIGGER transitions_insert BEFORE INSERT ON public.transitions FOR EACH STATEMENT
-    EXECUTE FUNCTION public.runproof_transitions_insert();
+CREATE TRIGGER transitions_number BEFORE INSERT ON public.transitions FOR EACH STATEMENT
+    EXECUTE FUNCTION public.runproof_transitions_number();
 
 CREATE TRIGGER leaves_update BEFORE UPDATE ON public.leaves FOR EACH ROW
     EXECUTE FUNCTION public.runproof_refuse('S6_IMMUTABILITY_VIOLATION: leaves is append-only. UPDATE rejected.');

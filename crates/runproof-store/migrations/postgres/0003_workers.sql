@@ -390,7 +390,7 @@ GRANT DELETE ON public.requests TO runproof_api;
 REVOKE ALL ON FUNCTION
     public.runproof_refuse(), public.runproof_runs_insert(), public.runproof_runs_update(), public.runproof_traces_update(),
     public.runproof_traces_delete(), public.runproof_steps_insert(), public.runproof_steps_update(),
-    public.runproof_steps_delete(), public.runproof_transitions_insert(), public.runproof_transitions_update(),
+    public.runproof_steps_delete(), public.runproof_transitions_number(), public.runproof_transitions_update(),
     public.runproof_tiles_update(),
     public.runproof_claim(text, bigint, int, int, text), public.runproof_due_by_agent(text, bigint, bigint, int),
     public.runproof_reap(interval, bigint), public.runproof_unplaced(int), public.runproof_has_due(bigint, int),

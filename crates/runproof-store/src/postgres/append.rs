@@ -68,10 +68,10 @@ pub(super) async fn lane(shared: Arc<Shared>, queue: Queue) {
         for job in alone {
             // Guards of a skill's writes can fail: then nothing else may be taken back with them.
             let shared = Arc::clone(&shared);
-            tokio::spawn(async move { commit(&shared, vec![job]).await });
+            tokio::spawn(async move { commit(&shared, vec![job], false).await });
         }
         for batch in batches(jobs) {
-            commit(&shared, batch).await;
+            commit(&shared, batch, false).await;
         }
     }
 }
@@ -97,11 +97,14 @@ fn batches(jobs: Vec<Job>) -> Vec<Vec<Job>> {
     batches
 }
 
-/// Commits a batch, however often that takes, and tells everybody.
-async fn commit(shared: &Arc<Shared>, jobs: Vec<Job>) {
+/// Commits a batch, however often that takes, and tells everybody. `unsure`: it was sent before, and nobody knows what came
+/// of it.
+async fn commit(shared: &Arc<Shared>, jobs: Vec<Job>, mut unsure: bool) {
     let begun = Instant::now();
     let mut pauses = PAUSES.iter().copied();
-    let mut unsure = false;
+    let failed = |problem, unsure| {
+        if unsure { StoreError::OutcomeUnknown(problem) } else { StoreError::Unavailable(problem) }
+    };
     loop {
         let problem = match attempt(shared, &jobs).await {
             Ok(passed) => return settle(shared, jobs, &passed, unsure).await,
@@ -116,12 +119,12 @@ async fn commit(shared: &Arc<Shared>, jobs: Vec<Job>) {
                 Fate::Refused if jobs.len() > 1 => {
                     // One of them cannot be written: found by writing each alone.
                     for job in jobs {
-                        Box::pin(commit(shared, vec![job])).await;
+                        Box::pin(commit(shared, vec![job], unsure)).await;
                     }
                     return;
                 }
                 Fate::Refused => {
-                    let error = StoreError::Unavailable(failure.text());
+                    let error = failed(failure.text(), unsure);
                     for job in jobs {
                         job.end(Err(error.clone()));
                     }
@@ -135,8 +138,7 @@ async fn commit(shared: &Arc<Shared>, jobs: Vec<Job>) {
             },
         };
         if begun.elapsed() > PATIENCE {
-            let error =
-                if unsure { StoreError::OutcomeUnknown(problem) } else { StoreError::Unavailable(problem) };
+            let error = failed(problem, unsure);
             for job in jobs {
                 job.end(Err(error.clone()));
             }
@@ -394,7 +396,7 @@ async fn write_value(client: &Client, tenant: &str, version: i64, write: &Write)
             in_time(client.execute_typed(include_str!("../../sql/postgres/delete_value.sql"), &params)).await
         }
         Write::DeleteExpired { until } => {
-            let (until, most) = (int(*until), int(Write::MOST_EXPIRED.into()));
+            let (until, most) = (int(*until), int(Write::MOST_EXPIRED));
             let params: [Param<'_>; 3] = [(&tenant, Type::TEXT), (&until, Type::INT8), (&most, Type::INT8)];
             in_time(client.execute_typed(include_str!("../../sql/postgres/delete_expired.sql"), &params)).await
         }
@@ -406,8 +408,7 @@ async fn was_written(shared: &Shared, append: &Append) -> Result<(), StoreError>
     let unknown = |text: String| StoreError::OutcomeUnknown(text);
     let client = connection(&shared.pool).await.map_err(|error| unknown(error.to_string()))?;
     let seq = int(append.expected_seq);
-    let params: [Param<'_>; 3] =
-        [(&append.tenant, Type::TEXT), (&append.run_id, Type::TEXT), (&seq, Type::INT8)];
+    let params: [Param<'_>; 3] = [(&append.tenant, Type::TEXT), (&append.run_id, Type::TEXT), (&seq, Type::INT8)];
     let sql = include_str!("../../sql/postgres/read_written.sql");
     let rows = read(&client, &[&append.tenant], sql, &params).await.map_err(|failure| unknown(failure.text()))?;
     let said = |error: tokio_postgres::Error| unknown(super::connect::text(&error));

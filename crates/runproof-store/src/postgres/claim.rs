@@ -56,33 +56,22 @@ impl From<Problem> for StoreError {
 }
 
 /// Takes runs that are due.
-pub(super) async fn claim(
-    shared: &Shared,
-    owner: &str,
-    now: u64,
-    limit: usize,
-) -> Result<Claims, StoreError> {
+pub(super) async fn claim(shared: &Shared, owner: &str, now: u64, limit: usize) -> Result<Claims, StoreError> {
     if limit == 0 {
         return Ok(Claims::default());
     }
     let client = connection(&shared.pool).await?;
-    let after = shared.cursor.lock().map(|cursor| cursor.clone()).unwrap_or_default();
-    let (at, most, format) = (int(now), i32::try_from(limit).unwrap_or(i32::MAX), level());
-    let params: [Param<'_>; 5] = [
-        (&owner, Type::TEXT),
-        (&at, Type::INT8),
-        (&most, Type::INT4),
-        (&format, Type::INT4),
-        (&after, Type::TEXT),
-    ];
-    let sql = include_str!("../../sql/postgres/claim_due.sql");
-    let mut rows = Vec::new();
-    if shared.held.is_sure() {
-        rows = match in_time(client.query_typed(sql, &params)).await {
-            Ok(rows) => rows,
-            Err(Failure::Said(error)) if error.code().is_some_and(|code| code.code() == "RP001") => {
-                return Err(lapsed(owner));
-            }
+    let mut taken = Vec::new();
+    if !shared.held.is_sure() {
+        // The answer to an earlier claim was lost: what this worker has and nobody works on is what it brought.
+        taken = owned(&client, owner).await?;
+        taken.retain(|Taken { tenant, run_id, epoch }| !shared.held.has(owner, tenant, run_id, *epoch));
+        taken.truncate(limit);
+    }
+    if taken.is_empty() {
+        taken = match due(shared, &client, owner, now, limit).await {
+            Ok(taken) => taken,
+            Err(failure) if failure.code() == Some("RP001") => return Err(lapsed(owner)),
             Err(failure) => {
                 if failure.fate() == Fate::Unknown {
                     shared.held.doubt();
@@ -92,26 +81,43 @@ pub(super) async fn claim(
             }
         };
     }
-    if !shared.held.is_sure() {
-        // The answer to an earlier claim was lost: what this worker has and nobody works on is what it brought.
-        let mine: [Param<'_>; 1] = [(&owner, Type::TEXT)];
-        let sql = include_str!("../../sql/postgres/read_owned.sql");
-        rows = in_time(client.query_typed(sql, &mine)).await.map_err(|failure| failure.unavailable())?;
-    }
-    let mut taken = Vec::with_capacity(rows.len());
-    for row in &rows {
-        let key = || Ok::<(String, String, i64), tokio_postgres::Error>((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?));
-        let (tenant, run_id, epoch) = key().map_err(|error| super::connect::unavailable(&error))?;
-        if !shared.held.has(owner, &tenant, &run_id) {
-            taken.push((tenant, run_id, epoch));
-        }
-    }
-    shared.held.believe();
-    if let (Ok(mut cursor), Some((tenant, ..))) = (shared.cursor.lock(), taken.last()) {
+    if let (Ok(mut cursor), Some(Taken { tenant, .. })) = (shared.cursor.lock(), taken.last()) {
         cursor.clone_from(tenant);
     }
     shared.count(taken.len());
     load_claims(shared, &client, owner, now, taken).await
+}
+
+/// A run that was taken and is still to be read.
+struct Taken {
+    tenant: String,
+    run_id: String,
+    epoch: u64,
+}
+
+impl Taken {
+    fn read(row: &tokio_postgres::Row) -> Result<Self, tokio_postgres::Error> {
+        let epoch: i64 = row.try_get(2)?;
+        Ok(Self { tenant: row.try_get(0)?, run_id: row.try_get(1)?, epoch: u64::try_from(epoch).unwrap_or(0) })
+    }
+}
+
+/// Takes runs that are due and that nobody holds.
+async fn due(shared: &Shared, client: &Client, owner: &str, now: u64, limit: usize) -> Result<Vec<Taken>, Failure> {
+    let after = shared.cursor.lock().map(|cursor| cursor.clone()).unwrap_or_default();
+    let (at, most, format) = (int(now), i32::try_from(limit).unwrap_or(i32::MAX), level());
+    let params: [Param<'_>; 5] =
+        [(&owner, Type::TEXT), (&at, Type::INT8), (&most, Type::INT4), (&format, Type::INT4), (&after, Type::TEXT)];
+    let rows = in_time(client.query_typed(include_str!("../../sql/postgres/claim_due.sql"), &params)).await?;
+    Ok(rows.iter().map(Taken::read).collect::<Result<_, _>>()?)
+}
+
+/// Every claim of a worker.
+async fn owned(client: &Client, owner: &str) -> Result<Vec<Taken>, StoreError> {
+    let params: [Param<'_>; 1] = [(&owner, Type::TEXT)];
+    let rows = in_time(client.query_typed(include_str!("../../sql/postgres/read_owned.sql"), &params)).await;
+    let rows = rows.map_err(|failure| failure.unavailable())?;
+    rows.iter().map(Taken::read).collect::<Result<_, _>>().map_err(|error| super::connect::unavailable(&error))
 }
 
 fn level() -> i32 {
@@ -119,20 +125,41 @@ fn level() -> i32 {
 }
 
 /// Reads the runs that were taken. What cannot be read is given back for a while.
+///
+/// # Errors
+/// Nobody works on what was taken; a later claim of this worker finds it.
 async fn load_claims(
     shared: &Shared,
     client: &Client,
     owner: &str,
     now: u64,
-    taken: Vec<(String, String, i64)>,
+    taken: Vec<Taken>,
+) -> Result<Claims, StoreError> {
+    let loaded = load_taken(shared, client, owner, now, taken).await;
+    match &loaded {
+        Ok(claims) => {
+            for Claimed { run, fence } in &claims.taken {
+                shared.held.add(owner, &run.tenant, &run.id, fence.epoch);
+            }
+        }
+        Err(_) => shared.held.doubt(),
+    }
+    loaded
+}
+
+async fn load_taken(
+    shared: &Shared,
+    client: &Client,
+    owner: &str,
+    now: u64,
+    taken: Vec<Taken>,
 ) -> Result<Claims, StoreError> {
     let mut claims = Claims::default();
     if taken.is_empty() {
         return Ok(claims);
     }
-    let keys: Vec<(&str, &str)> = taken.iter().map(|(tenant, run_id, _)| (tenant.as_str(), run_id.as_str())).collect();
-    let tenants: Vec<&str> = keys.iter().map(|(tenant, _)| *tenant).collect();
-    let begin = begin(tenants.iter().copied());
+    let keys: Vec<(&str, &str)> = taken.iter().map(|taken| (taken.tenant.as_str(), taken.run_id.as_str())).collect();
+    let begin = begin(keys.iter().map(|(tenant, _)| *tenant));
     let mut streams = in_time(async {
         let (begun, streams, ended) =
             tokio::join!(biased;client.batch_execute(&begin), transitions(client, &keys), client.batch_execute("COMMIT"));
@@ -143,14 +170,10 @@ async fn load_claims(
     })
     .await
     .map_err(|failure| failure.unavailable())?;
-    for (tenant, run_id, epoch) in taken {
+    for Taken { tenant, run_id, epoch } in taken {
         let rows = streams.remove(&(tenant.clone(), run_id.clone())).unwrap_or_default();
-        let epoch = u64::try_from(epoch).unwrap_or(0);
         match fold(&shared.log, &tenant, &run_id, &rows).and_then(|run| run.ok_or_else(|| no_events(&run_id))) {
-            Ok(run) => {
-                shared.held.add(owner, &tenant, &run_id);
-                claims.taken.push(claimed(run, owner, epoch));
-            }
+            Ok(run) => claims.taken.push(claimed(run, owner, epoch)),
             Err(problem) => {
                 let fence = Fence { owner: owner.to_owned(), epoch };
                 give_back(shared, &tenant, &run_id, &fence, now.saturating_add(LEFT_FOR)).await?;
@@ -199,11 +222,20 @@ async fn transitions(client: &Client, keys: &[(&str, &str)]) -> Result<Streams, 
 /// The run as stored, inside a transaction that may see its tenant.
 pub(super) async fn load(client: &Client, log: &str, tenant: &str, run_id: &str) -> Result<Option<Run>, Problem> {
     let rows = in_time(stream(client, tenant, run_id)).await?;
+    if rows.is_empty()
+        && let Some(archive) = in_time(super::retention::archive(client, tenant, run_id)).await??
+    {
+        return Ok(Some(crate::retention::run_of(log, tenant, run_id, &archive.bundle)?));
+    }
     Ok(fold(log, tenant, run_id, &rows)?)
 }
 
 /// Everything in the stream of a run, inside a transaction that may see its tenant.
-pub(super) async fn stream(client: &Client, tenant: &str, run_id: &str) -> Result<Vec<TransitionRow>, tokio_postgres::Error> {
+pub(super) async fn stream(
+    client: &Client,
+    tenant: &str,
+    run_id: &str,
+) -> Result<Vec<TransitionRow>, tokio_postgres::Error> {
     let mut streams = transitions(client, &[(tenant, run_id)]).await?;
     Ok(streams.remove(&(tenant.to_owned(), run_id.to_owned())).unwrap_or_default())
 }
@@ -220,7 +252,12 @@ pub(super) async fn claim_run(
     let params: [Param<'_>; 4] =
         [(&owner, Type::TEXT), (&tenant, Type::TEXT), (&run_id, Type::TEXT), (&format, Type::INT4)];
     let sql = include_str!("../../sql/postgres/claim_run.sql");
-    let rows = read(&client, &[tenant], sql, &params).await.map_err(|failure| failure.unavailable())?;
+    let rows = read(&client, &[tenant], sql, &params).await.map_err(|failure| {
+        if failure.fate() == Fate::Unknown {
+            shared.held.doubt();
+        }
+        failure.unavailable()
+    })?;
     let said = |error: tokio_postgres::Error| super::connect::unavailable(&error);
     let Some(row) = rows.first() else { return Ok(None) };
     if !row.try_get::<_, bool>(1).map_err(said)? {
@@ -228,7 +265,8 @@ pub(super) async fn claim_run(
     }
     let Some(epoch) = row.try_get::<_, Option<i64>>(0).map_err(said)? else { return Ok(None) };
     shared.count(1);
-    let taken = vec![(tenant.to_owned(), run_id.to_owned(), epoch)];
+    let epoch = u64::try_from(epoch).unwrap_or(0);
+    let taken = vec![Taken { tenant: tenant.to_owned(), run_id: run_id.to_owned(), epoch }];
     // What cannot be read is given back as it was found: nobody waits for its time.
     let mut claims = load_claims(shared, &client, owner, 0, taken).await?;
     match claims.unreadable.pop() {
@@ -253,8 +291,12 @@ pub(super) async fn give_back(
         (&epoch, Type::INT8),
         (&at, Type::INT8),
     ];
-    shared.held.remove(tenant, run_id);
-    execute(shared, &[tenant], include_str!("../../sql/postgres/give_back.sql"), &params).await.map(drop)
+    shared.held.remove(tenant, run_id, fence.epoch);
+    let given = execute(shared, &[tenant], include_str!("../../sql/postgres/give_back.sql"), &params).await;
+    if given.is_err() {
+        shared.held.doubt(); // perhaps it is still claimed, and nobody here works on it
+    }
+    given.map(drop)
 }
 
 /// One statement that writes, in a transaction of its own.

@@ -20,9 +20,9 @@ const SILENCE: Duration = Duration::from_secs(15);
 pub(super) const LOST_AFTER: Duration = Duration::from_secs(45);
 
 /// Where a database is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
-    config: Config,
+    config: Box<Config>,
     /// Most connections of this process.
     pub connections: usize,
 }
@@ -49,7 +49,7 @@ impl Address {
         if config.get_application_name().is_none() {
             config.application_name("runproof");
         }
-        Ok(Self { config, connections: 8 })
+        Ok(Self { config: Box::new(config), connections: 8 })
     }
 
     /// For people: role, host, port and database, and no password.
@@ -63,6 +63,15 @@ impl Address {
         let user = self.config.get_user().map(|user| format!("{user}@")).unwrap_or_default();
         let name = self.config.get_dbname().or(self.config.get_user()).unwrap_or_default();
         format!("postgres://{user}{host}:{port}/{name}")
+    }
+
+    /// Every host that it names: names, addresses, or folders of a socket.
+    pub fn hosts(&self) -> Vec<String> {
+        let named = self.config.get_hosts().iter().map(|host| match host {
+            Host::Tcp(host) => host.clone(),
+            Host::Unix(path) => path.display().to_string(),
+        });
+        named.chain(self.config.get_hostaddrs().iter().map(ToString::to_string)).collect()
     }
 
     /// Name of the database.
@@ -87,7 +96,7 @@ impl Address {
     /// [`StoreError::Unavailable`] when the machine's certificates cannot be read.
     pub fn pool(&self) -> Result<Pool, StoreError> {
         let manager = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let manager = Manager::from_config(self.config.clone(), tls()?, manager);
+        let manager = Manager::from_config(self.config.as_ref().clone(), tls()?, manager);
         let timeouts =
             Timeouts { wait: Some(WAIT_TIMEOUT), create: Some(CONNECT_TIMEOUT), recycle: Some(CONNECT_TIMEOUT) };
         let pool = Pool::builder(manager).max_size(self.connections).timeouts(timeouts).runtime(Runtime::Tokio1);

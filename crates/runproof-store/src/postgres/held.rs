@@ -1,53 +1,62 @@
 //! What this process has claimed: where requests have to be looked for, and what a lost answer to a claim brought.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-/// Claims by tenant and run, with their worker.
+/// How long after a lost answer a claim may still come to pass: the server goes on with a statement whose sender is gone.
+const DOUBT: Duration = Duration::from_secs(60);
+
+/// Claims by tenant and run, with their worker and epoch.
 #[derive(Default)]
 pub(super) struct Held {
-    runs: Mutex<BTreeMap<(String, String), String>>,
-    in_doubt: AtomicBool,
+    runs: Mutex<BTreeMap<(String, String), (String, u64)>>,
+    lost_at: Mutex<Option<Instant>>,
 }
 
 impl Held {
-    fn runs(&self) -> MutexGuard<'_, BTreeMap<(String, String), String>> {
+    fn runs(&self) -> MutexGuard<'_, BTreeMap<(String, String), (String, u64)>> {
         self.runs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn add(&self, worker: &str, tenant: &str, run_id: &str) {
-        self.runs().insert((tenant.to_owned(), run_id.to_owned()), worker.to_owned());
+    pub(super) fn add(&self, worker: &str, tenant: &str, run_id: &str, epoch: u64) {
+        self.runs().insert((tenant.to_owned(), run_id.to_owned()), (worker.to_owned(), epoch));
     }
 
-    pub(super) fn remove(&self, tenant: &str, run_id: &str) {
-        self.runs().remove(&(tenant.to_owned(), run_id.to_owned()));
+    /// The claim of this epoch is over. A later one of the same run stays.
+    pub(super) fn remove(&self, tenant: &str, run_id: &str, epoch: u64) {
+        let (mut runs, key) = (self.runs(), (tenant.to_owned(), run_id.to_owned()));
+        if runs.get(&key).is_some_and(|(_, held)| *held == epoch) {
+            runs.remove(&key);
+        }
     }
 
-    pub(super) fn has(&self, worker: &str, tenant: &str, run_id: &str) -> bool {
-        self.runs().get(&(tenant.to_owned(), run_id.to_owned())).is_some_and(|holder| holder == worker)
+    pub(super) fn has(&self, worker: &str, tenant: &str, run_id: &str, epoch: u64) -> bool {
+        let runs = self.runs();
+        let held = runs.get(&(tenant.to_owned(), run_id.to_owned()));
+        held.is_some_and(|(holder, held)| holder == worker && *held == epoch)
     }
 
     /// Tenants of what a worker holds.
     pub(super) fn tenants(&self, worker: &str) -> Vec<String> {
         let runs = self.runs();
         let mut tenants: Vec<String> =
-            runs.iter().filter(|(_, holder)| *holder == worker).map(|((tenant, _), _)| tenant.clone()).collect();
+            runs.iter().filter(|(_, (holder, _))| holder == worker).map(|((tenant, _), _)| tenant.clone()).collect();
         tenants.dedup();
         tenants
     }
 
-    /// The answer to a claim was lost.
+    fn lost_at(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.lost_at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Something may be claimed, now or in a while, that nobody here works on.
     pub(super) fn doubt(&self) {
-        self.in_doubt.store(true, Ordering::SeqCst);
+        *self.lost_at() = Some(Instant::now());
     }
 
-    /// Everything that this process has is known again.
-    pub(super) fn believe(&self) {
-        self.in_doubt.store(false, Ordering::SeqCst);
-    }
-
+    /// Whether everything that is claimed for this process is known here.
     pub(super) fn is_sure(&self) -> bool {
-        !self.in_doubt.load(Ordering::SeqCst)
+        self.lost_at().is_none_or(|lost| lost.elapsed() > DOUBT)
     }
 }

@@ -68,12 +68,12 @@ impl Sequencer {
         let lock = include_str!("../../sql/postgres/wait_for_ledger.sql");
         in_time(client.batch_execute(BEGIN)).await?;
         let head = in_time(client.query_typed_one(lock, &[])).await?;
-        match self.find(client, &head, Guard::Kept).await {
+        match self.find(client, &head, Some(lost.clone())).await {
             Err(SequenceError::RolledBack { .. }) => {}
             Ok(_) => return Err(SequenceError::NotRolledBack),
             Err(error) => return Err(error),
         }
-        let mut found = self.find(client, &head, Guard::Acknowledged).await?;
+        let mut found = self.find(client, &head, None).await?;
         if !is_recorded(client, &lost).await? {
             let body = LogRollbackAcknowledged {
                 actor,
@@ -90,7 +90,7 @@ impl Sequencer {
         while more {
             in_time(client.batch_execute(BEGIN)).await?;
             let head = in_time(client.query_typed_one(lock, &[])).await?;
-            found = self.find(client, &head, Guard::Acknowledged).await?;
+            found = self.find(client, &head, None).await?;
             let (placed, left) = self.append(client, &mut found, 0).await?;
             (transitions, more) = (transitions + placed, left);
         }

@@ -9,7 +9,7 @@ use runproof_engine::ports::{Fence, StoreError};
 use runproof_engine::projection;
 use runproof_engine::run::Run;
 use runproof_proof::event::Stream;
-use runproof_proof::hash::Hash;
+use runproof_proof::hash::{Hash, leaf};
 use tokio::sync::{mpsc, oneshot};
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Row as Answer};
@@ -63,7 +63,7 @@ pub(super) async fn lane(shared: Arc<Shared>, mut queue: mpsc::UnboundedReceiver
         }
         while !jobs.is_empty() {
             let later = repeated(&mut jobs);
-            commit(&shared, jobs).await;
+            commit(&shared, jobs, BTreeSet::new()).await;
             jobs = later;
         }
     }
@@ -76,10 +76,8 @@ fn repeated(jobs: &mut Vec<Job>) -> Vec<Job> {
     for job in jobs.drain(..) {
         let request = &job.admitted.request;
         let keys = [("run", Some(&request.run_id)), ("key", request.idempotency_key.as_ref())];
-        let keys: Vec<_> = keys
-            .into_iter()
-            .filter_map(|(kind, key)| Some((request.tenant.clone(), kind, key?.clone())))
-            .collect();
+        let keys: Vec<_> =
+            keys.into_iter().filter_map(|(kind, key)| Some((request.tenant.clone(), kind, key?.clone()))).collect();
         let again = keys.iter().any(|key| seen.contains(key));
         seen.extend(keys);
         if again { later.push(job) } else { first.push(job) }
@@ -88,11 +86,15 @@ fn repeated(jobs: &mut Vec<Job>) -> Vec<Job> {
     later
 }
 
-async fn commit(shared: &Arc<Shared>, mut jobs: Vec<Job>) {
+/// Heads of runs as tries to open them left them, of which nobody knows what came.
+type Sent = BTreeSet<Hash>;
+
+/// Commits a batch and tells everybody. What is stored tells what came of a try whose answer was lost.
+async fn commit(shared: &Arc<Shared>, jobs: Vec<Job>, mut sent: Sent) {
     let begun = Instant::now();
-    let mut unsure = false;
     loop {
-        let problem = match attempt(shared, &jobs, unsure).await {
+        let mut sending = Sent::new();
+        let (problem, again) = match attempt(shared, &jobs, &sent, &mut sending).await {
             Ok(answers) => {
                 shared.committed(answers.iter().flatten().any(|opened| opened.run.seal.is_some()));
                 for (job, answer) in jobs.into_iter().zip(answers) {
@@ -100,29 +102,33 @@ async fn commit(shared: &Arc<Shared>, mut jobs: Vec<Job>) {
                 }
                 return;
             }
-            Err(Problem::Store(StoreError::Unavailable(text))) if unsure => {
-                if begun.elapsed() < PATIENCE { Ok(()) } else { Err(StoreError::OutcomeUnknown(text)) }
-            }
-            Err(Problem::Store(error)) => Err(error),
+            Err(Problem::Store(StoreError::Unavailable(text))) => (StoreError::Unavailable(text), !sent.is_empty()),
+            Err(Problem::Store(error)) => (error, false),
             Err(Problem::Failed(failure)) => match failure.fate() {
-                Fate::Retry if begun.elapsed() < PATIENCE => Ok(()),
-                Fate::Retry => Err(failure.unavailable()),
-                Fate::Unknown if begun.elapsed() < PATIENCE => {
-                    unsure = true; // what is stored tells, once the database answers again
-                    Ok(())
+                Fate::Retry => (failure.unavailable(), true),
+                Fate::Unknown => {
+                    sent.append(&mut sending);
+                    (failure.unavailable(), true)
                 }
-                Fate::Unknown => Err(StoreError::OutcomeUnknown(failure.text())),
                 Fate::Refused if jobs.len() > 1 => {
                     for job in jobs {
-                        Box::pin(commit(shared, vec![job])).await;
+                        Box::pin(commit(shared, vec![job], sent.clone())).await;
                     }
                     return;
                 }
-                Fate::Refused => Err(failure.unavailable()),
+                Fate::Refused => (failure.unavailable(), false),
             },
         };
-        if let Err(error) = problem {
-            for job in jobs.drain(..) {
+        if !again || begun.elapsed() >= PATIENCE {
+            let error = match problem {
+                StoreError::Unavailable(text) if !sent.is_empty() => StoreError::OutcomeUnknown(text),
+                error @ (StoreError::Unavailable(_)
+                | StoreError::Conflict(_)
+                | StoreError::Stale { .. }
+                | StoreError::OutcomeUnknown(_)
+                | StoreError::Corrupt { .. }) => error,
+            };
+            for job in jobs {
                 job.end(Err(CommandError::Store(error.clone())));
             }
             return;
@@ -154,16 +160,23 @@ impl From<tokio_postgres::Error> for Problem {
     }
 }
 
-async fn attempt(shared: &Shared, jobs: &[Job], unsure: bool) -> Result<Vec<Reply>, Problem> {
+/// One try. `sending` has its heads once they are on their way.
+async fn attempt(shared: &Shared, jobs: &[Job], sent: &Sent, sending: &mut Sent) -> Result<Vec<Reply>, Problem> {
     let client = connection(&shared.pool).await.map_err(Problem::Store)?;
-    let outcome = transaction(shared, &client, jobs, unsure).await;
+    let outcome = transaction(shared, &client, jobs, sent, sending).await;
     if outcome.is_err() && in_time(client.batch_execute("ROLLBACK")).await.is_err() {
         drop(deadpool_postgres::Object::take(client));
     }
     outcome
 }
 
-async fn transaction(shared: &Shared, client: &Client, jobs: &[Job], unsure: bool) -> Result<Vec<Reply>, Problem> {
+async fn transaction(
+    shared: &Shared,
+    client: &Client,
+    jobs: &[Job],
+    sent: &Sent,
+    sending: &mut Sent,
+) -> Result<Vec<Reply>, Problem> {
     let begin = begin(jobs.iter().map(Job::tenant));
     let asked = Asked::of(jobs);
     let tenants: [Param<'_>; 1] = [(&asked.tenants, Type::TEXT_ARRAY)];
@@ -182,20 +195,33 @@ async fn transaction(shared: &Shared, client: &Client, jobs: &[Job], unsure: boo
     let mut written = Written::default();
     let mut answers = Vec::with_capacity(jobs.len());
     for (job, fact) in jobs.iter().zip(&facts) {
-        answers.push(match judge(shared, job, fact, &mut heads, unsure)? {
+        let has_run: bool = fact.try_get(1)?;
+        if has_run && is_ours(client, job, sent).await? {
+            let run_id = &job.admitted.request.run_id;
+            answers.push(existing(shared, client, job, run_id, job.owner.clone()).await?);
+            continue;
+        }
+        answers.push(match judge(shared, job, fact, &mut heads)? {
             Judged::Opened(opening) => Ok(written.add(job, *opening)),
-            Judged::Answer(answer) => answer,
+            Judged::Answer(answer) => *answer,
             Judged::Existing(run_id) => existing(shared, client, job, &run_id, None).await?,
-            Judged::Ours => {
-                let owner = job.owner.clone();
-                existing(shared, client, job, &job.admitted.request.run_id, owner).await?
-            }
         });
     }
     written.heads = heads;
+    sending.extend(written.runs.iter().map(|run| run.head));
     written.commit(client).await?;
     shared.count(jobs.len());
     Ok(answers)
+}
+
+/// Whether the run that is there was opened by an earlier try, whose answer was lost.
+async fn is_ours(client: &Client, job: &Job, sent: &Sent) -> Result<bool, Problem> {
+    if sent.is_empty() {
+        return Ok(false);
+    }
+    let rows = in_time(super::claim::stream(client, job.tenant(), &job.admitted.request.run_id)).await?;
+    let opened = rows.first().and_then(|first| first.events.lines().last());
+    Ok(opened.is_some_and(|last| sent.contains(&leaf(last.as_bytes()))))
 }
 
 /// A run that is there already; with an owner, it is the one that an earlier try of this opening made.
@@ -233,6 +259,7 @@ fn no_events(job: &Job, run_id: &str) -> CommandError {
 struct Asked<'a> {
     tenants: Vec<&'a str>,
     agents: Vec<&'a str>,
+    runs: Vec<&'a str>,
     streams: Vec<String>,
     keys: Vec<Option<&'a str>>,
     owners: Vec<Option<&'a str>>,
@@ -244,16 +271,18 @@ impl<'a> Asked<'a> {
         Self {
             tenants: jobs.iter().map(|job| request(job).tenant.as_str()).collect(),
             agents: jobs.iter().map(|job| request(job).agent.as_str()).collect(),
+            runs: jobs.iter().map(|job| request(job).run_id.as_str()).collect(),
             streams: jobs.iter().map(|job| Stream::Run(request(job).run_id.clone()).name()).collect(),
             keys: jobs.iter().map(|job| request(job).idempotency_key.as_deref()).collect(),
             owners: jobs.iter().map(|job| job.owner.as_deref()).collect(),
         }
     }
 
-    fn params(&self) -> [Param<'_>; 5] {
+    fn params(&self) -> [Param<'_>; 6] {
         [
             (&self.tenants, Type::TEXT_ARRAY),
             (&self.agents, Type::TEXT_ARRAY),
+            (&self.runs, Type::TEXT_ARRAY),
             (&self.streams, Type::TEXT_ARRAY),
             (&self.keys, Type::TEXT_ARRAY),
             (&self.owners, Type::TEXT_ARRAY),
@@ -264,7 +293,7 @@ impl<'a> Asked<'a> {
 /// Heads of tenants' streams, with the number of runs that each opened.
 type Heads = BTreeMap<String, (StreamHead, u64)>;
 
-/// Reads rows of `stream_heads`: tenant, next_seq, head, last_at, runs.
+/// Reads rows of `stream_heads`: `tenant_id`, `next_seq`, `head`, `last_at`, `runs`.
 pub(super) fn read_heads(rows: &[Answer]) -> Result<Heads, StoreError> {
     let number = |row: &Answer, index| row.try_get::<_, i64>(index).ok().and_then(|number| u64::try_from(number).ok());
     let one = |row: &Answer| {
@@ -280,26 +309,25 @@ pub(super) fn read_heads(rows: &[Answer]) -> Result<Heads, StoreError> {
 /// What becomes of an opening.
 enum Judged {
     Opened(Box<Opening>),
-    Answer(Reply),
+    Answer(Box<Reply>),
     /// The idempotency key made this run.
     Existing(String),
-    /// It was opened by an earlier try, whose answer was lost.
-    Ours,
 }
 
-fn judge(shared: &Shared, job: &Job, fact: &Answer, heads: &mut Heads, unsure: bool) -> Result<Judged, Problem> {
+fn judge(shared: &Shared, job: &Job, fact: &Answer, heads: &mut Heads) -> Result<Judged, Problem> {
     let request = &job.admitted.request;
-    let refuse = |error| Ok(Judged::Answer(Err(error)));
+    let refuse = |error| Ok(Judged::Answer(Box::new(Err(error))));
     let Some((head, runs)) = heads.get_mut(&request.tenant) else {
         return refuse(CommandError::NoTenant(request.tenant.clone()));
     };
-    let (has_agent, has_run, has_lease): (bool, bool, bool) =
-        (fact.try_get(0)?, fact.try_get(1)?, fact.try_get(4)?);
-    if has_run && unsure {
-        return Ok(Judged::Ours);
-    }
-    if let (Some(digest), Some(run_id)) = (fact.try_get::<_, Option<String>>(2)?, fact.try_get::<_, Option<String>>(3)?) {
+    let (has_agent, has_run, has_lease): (bool, bool, bool) = (fact.try_get(0)?, fact.try_get(1)?, fact.try_get(4)?);
+    let (is_kept, is_purged): (bool, bool) = (fact.try_get(5)?, fact.try_get(6)?);
+    if let (Some(digest), Some(run_id)) = (fact.try_get::<_, Option<String>>(2)?, fact.try_get::<_, Option<String>>(3)?)
+    {
         if digest == job.admitted.digest.hex() {
+            if is_purged {
+                return refuse(CommandError::Purged(run_id));
+            }
             return Ok(Judged::Existing(run_id));
         }
         return refuse(CommandError::KeyReused { key: request.idempotency_key.clone().unwrap_or_default(), run_id });
@@ -307,7 +335,7 @@ fn judge(shared: &Shared, job: &Job, fact: &Answer, heads: &mut Heads, unsure: b
     if !has_agent {
         return refuse(CommandError::NoAgent { tenant: request.tenant.clone(), agent: request.agent.clone() });
     }
-    if has_run {
+    if has_run || is_kept {
         return refuse(CommandError::Refused(format!("run `{}` exists already", request.run_id)));
     }
     if job.owner.is_some() && !has_lease {

@@ -109,7 +109,7 @@ pub struct Sequencer {
 /// How `ledger_head.settled_id` moves: up to where no id can appear any more.
 ///
 /// A pass reads the id that was given out last, and then takes a transaction number of its own. Whoever inserts takes a
-/// number before it is given an id (a trigger of `transitions`), and sessions keep no ids for later (the sequence has no
+/// number before it is given an id (trigger `transitions_number`), and sessions keep no ids for later (the sequence has no
 /// cache). So every transaction that has one of those ids has a lower number than the pass. Once all transactions below
 /// that number are over, what they committed is seen by every statement that begins then, and nothing else can appear up
 /// to that id. The pass that finds this, and places everything that it sees up to there, settles it.
@@ -164,6 +164,8 @@ impl Sequencer {
     /// # Errors
     /// [`SequenceError`].
     pub async fn check(&self, client: &Client) -> Result<(), SequenceError> {
+        // Another process of this home may sign and keep a newer one at any time, which is in no state read before.
+        let kept = self.kept();
         let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = '30s'";
         let sql = include_str!("../../sql/postgres/ledger_head.sql");
         let head = in_time(async {
@@ -171,7 +173,7 @@ impl Sequencer {
             begun?;
             head
         });
-        let found = self.find(client, &head.await?, Guard::Kept).await?;
+        let found = self.find(client, &head.await?, kept).await?;
         in_time(client.batch_execute("COMMIT")).await?;
         self.keep(found.stored, Guard::Kept).await
     }
@@ -182,6 +184,7 @@ impl Sequencer {
     /// # Errors
     /// [`SequenceError`]. When the answer to the commit was lost, the next pass finds out what became of it.
     pub async fn place(&mut self, client: &Client) -> Result<Placed, SequenceError> {
+        let kept = self.kept();
         let given = in_time(async {
             let sql = include_str!("../../sql/postgres/last_id.sql");
             let (begun, given) = tokio::join!(biased; client.batch_execute(BEGIN), client.query_typed_one(sql, &[]));
@@ -196,20 +199,25 @@ impl Sequencer {
             return Ok(Placed::Nothing);
         };
         let settles = self.settling.id(given, column(&head, 2)?, column(&head, 3)?);
-        let mut found = self.find(client, &head, Guard::Kept).await?;
+        let mut found = self.find(client, &head, kept).await?;
         let (transitions, more) = self.append(client, &mut found, settles).await?;
         let newest = self.sign(client, &mut found).await?;
         self.keep(newest, Guard::Kept).await?;
         Ok(Placed::Here { transitions, size: found.tree.size(), more })
     }
 
-    /// Reads the tree at a head, and refuses a database that does not hold what is known to be signed.
-    pub(super) async fn find(&self, client: &Client, head: &Row, guard: Guard) -> Result<Found, SequenceError> {
+    /// Reads the tree at a head, and refuses a database that does not hold what is known to be signed: its own newest
+    /// checkpoint, and the one that was `kept` before the head was read.
+    pub(super) async fn find(
+        &self,
+        client: &Client,
+        head: &Row,
+        kept: Option<Checkpoint>,
+    ) -> Result<Found, SequenceError> {
         let (size, settled) = (natural(head, 0)?, column(head, 1)?);
         let sql = include_str!("../../sql/postgres/newest_checkpoint.sql");
         let stored = in_time(client.query_typed_opt(sql, &[])).await?;
         let stored = stored.map(|row| self.stored(&row)).transpose()?;
-        let kept = self.kept().filter(|_| guard == Guard::Kept);
         let known = [kept.as_ref(), stored.as_ref().map(|(stored, _)| stored)];
         let ranges: Vec<Range> = known
             .iter()

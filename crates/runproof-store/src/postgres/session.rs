@@ -34,7 +34,9 @@ fn settings<'a>(tenants: impl IntoIterator<Item = &'a str>) -> String {
     tenants.dedup();
     // Ids have no quotes; a tenant that is asked for and is no id must not become SQL.
     let tenants = tenants.join(",").replace('\'', "''").replace('\\', "");
-    format!("SET LOCAL statement_timeout = '30s'; SET LOCAL lock_timeout = '10s'; SET LOCAL runproof.tenants = '{tenants}'")
+    format!(
+        "SET LOCAL statement_timeout = '30s'; SET LOCAL lock_timeout = '10s'; SET LOCAL runproof.tenants = '{tenants}'"
+    )
 }
 
 /// Waits for an answer, but not for ever: a server that is stopped answers nothing and closes nothing.
@@ -73,6 +75,14 @@ impl Failure {
         }
     }
 
+    /// The SQLSTATE, where the server gave one.
+    pub(super) fn code(&self) -> Option<&str> {
+        match self {
+            Self::Said(error) => error.code().map(tokio_postgres::error::SqlState::code),
+            Self::Silence => None,
+        }
+    }
+
     pub(super) fn fate(&self) -> super::connect::Fate {
         match self {
             Self::Said(error) => super::connect::fate(error),
@@ -82,7 +92,12 @@ impl Failure {
 }
 
 /// A read in a transaction of its own: begin, the statement and commit are sent together.
-pub(super) async fn read(client: &Client, tenants: &[&str], sql: &str, params: &[Param<'_>]) -> Result<Vec<Answer>, Failure> {
+pub(super) async fn read(
+    client: &Client,
+    tenants: &[&str],
+    sql: &str,
+    params: &[Param<'_>],
+) -> Result<Vec<Answer>, Failure> {
     let begin = begin(tenants.iter().copied());
     in_time(async {
         let (begun, rows, ended) = tokio::join!(biased;
@@ -138,10 +153,12 @@ impl Columns {
 
     /// The arrays as parameters.
     pub(super) fn params(&self) -> Vec<Param<'_>> {
-        let param = |column| match column {
-            &Column::Ints(ref all) => (all as &(dyn ToSql + Sync), Type::INT8_ARRAY),
-            &Column::Texts(ref all) => (all as &(dyn ToSql + Sync), Type::TEXT_ARRAY),
-        };
+        fn param(column: &Column) -> Param<'_> {
+            match column {
+                Column::Ints(all) => (all, Type::INT8_ARRAY),
+                Column::Texts(all) => (all, Type::TEXT_ARRAY),
+            }
+        }
         self.0.iter().map(param).collect()
     }
 }

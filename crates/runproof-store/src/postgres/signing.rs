@@ -17,7 +17,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// How long something that is committed waits for a pass while no run is sealed.
 const SOON: Duration = Duration::from_millis(200);
 /// Between two passes, at most.
-const IDLE: Duration = Duration::from_secs(1);
+const IDLE: Duration = Duration::from_secs(5);
 
 /// The sequencer of this process.
 pub(super) type Signing = Arc<Mutex<Sequencer>>;

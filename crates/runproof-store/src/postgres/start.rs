@@ -2,6 +2,7 @@
 
 use deadpool_postgres::{Object, Pool};
 use runproof_engine::ports::StoreError;
+use runproof_proof::event::Actor;
 use tokio::runtime::Handle;
 
 use super::connect::{connection, text};
@@ -81,7 +82,10 @@ async fn reach(address: &Address) -> Result<(Pool, Object), OpenError> {
         place: address.place(),
         problem: match error {
             StoreError::Unavailable(problem) => problem,
-            other => other.to_string(),
+            other @ (StoreError::Conflict(_)
+            | StoreError::Stale { .. }
+            | StoreError::OutcomeUnknown(_)
+            | StoreError::Corrupt { .. }) => other.to_string(),
         },
     })?;
     Ok((pool, client))
@@ -93,7 +97,23 @@ fn migrating(address: &Address) -> impl Fn(MigrateError) -> OpenError {
         MigrateError::Postgres(error) if error.as_db_error().is_none() => {
             OpenError::Unreachable { place: place.clone(), problem: text(&error) }
         }
-        source => OpenError::Migrate { place: place.clone(), source },
+        source @ (MigrateError::Sqlite(_)
+        | MigrateError::Postgres(_)
+        | MigrateError::Checksum(_)
+        | MigrateError::Newer { .. }) => OpenError::Migrate { place: place.clone(), source },
+    }
+}
+
+/// The same where nothing is written.
+fn reading(address: &Address) -> impl Fn(MigrateError) -> OpenError {
+    let migrating = migrating(address);
+    move |source| {
+        if let MigrateError::Postgres(error) = &source
+            && error.as_db_error().is_some()
+        {
+            return OpenError::Store(StoreError::Unavailable(text(error)));
+        }
+        migrating(source)
     }
 }
 
@@ -103,7 +123,7 @@ fn migrating(address: &Address) -> impl Fn(MigrateError) -> OpenError {
 /// [`OpenError`].
 pub async fn status(address: &Address) -> Result<Status, OpenError> {
     let (_, client) = reach(address).await?;
-    migrate::status(&client).await.map_err(migrating(address))
+    migrate::status(&client).await.map_err(reading(address))
 }
 
 /// The migrations that [`create`] would apply.
@@ -112,7 +132,16 @@ pub async fn status(address: &Address) -> Result<Status, OpenError> {
 /// [`OpenError`].
 pub async fn missing(address: &Address) -> Result<Vec<&'static Migration>, OpenError> {
     let (_, client) = reach(address).await?;
-    migrate::plan(&client).await.map_err(migrating(address))
+    migrate::plan(&client).await.map_err(reading(address))
+}
+
+/// What the database refuses by itself, and what of that does not hold against the role of the address.
+///
+/// # Errors
+/// [`OpenError`].
+pub async fn check_protections(address: &Address) -> Result<Protections, OpenError> {
+    let (_, client) = reach(address).await?;
+    Ok(protections::check(&client).await.map_err(|error| StoreError::Unavailable(text(&error)))?)
 }
 
 /// Brings a database to head. `now` is kept beside each migration.
@@ -134,8 +163,30 @@ pub async fn create_ledger(address: &Address, notary: Box<dyn Notary>, seed: [u8
     Ok(log::create_ledger(&client, notary, seed).await?)
 }
 
+/// Puts on record that the ledger goes on from a state that is older than what was signed. Whoever knows the newer head
+/// still sees that it was lost.
+///
+/// # Errors
+/// [`SequenceError::NotRolledBack`] when nothing was lost; the others when it cannot be recorded.
+pub async fn acknowledge_rollback(
+    address: &Address,
+    notary: Box<dyn Notary>,
+    actor: Actor,
+    seed: [u8; 32],
+) -> Result<(), OpenError> {
+    let (_, client) = reach(address).await?;
+    at_head(address, &client).await?;
+    let (log, ledger) = read::ledger(&client).await?.ok_or_else(|| OpenError::NoLedger(address.place()))?;
+    let key = notary.signer().verifier().vkey();
+    if key != ledger {
+        return Err(OpenError::OtherKey { key, ledger });
+    }
+    Sequencer::new(&log, notary).acknowledge_rollback(&client, actor, seed).await?;
+    Ok(())
+}
+
 async fn at_head(address: &Address, client: &Object) -> Result<(), OpenError> {
-    let status = migrate::status(client).await.map_err(migrating(address))?;
+    let status = migrate::status(client).await.map_err(reading(address))?;
     if status.is_head() { Ok(()) } else { Err(OpenError::NotMigrated { place: address.place(), status }) }
 }
 

@@ -10,7 +10,7 @@ use runproof_engine::draft::{Committer, Line};
 use runproof_engine::ports::StoreError;
 use runproof_engine::projection::rfc3339;
 use runproof_proof::checkpoint::Checkpoint;
-use runproof_proof::event::{LogCreated, Stream};
+use runproof_proof::event::{Actor, LogCreated, LogRollbackAcknowledged, Stream};
 use rusqlite::Connection;
 
 use super::{Counters, OpenError, read, unavailable};
@@ -112,11 +112,9 @@ impl Writer {
             return Err(OpenError::OtherKey { key: verifier.vkey(), ledger: vkey });
         }
         let tree = read::tree(&connection)?;
-        if let Some(kept) = notary.last() {
-            // A database behind what was signed must never sign again: that would be a second history.
-            if kept.size > tree.size() || read::root_at(&connection, kept.size)? != kept.root {
-                return Err(OpenError::RolledBack { found: tree.size(), kept: kept.size });
-            }
+        if let Some(kept) = lost(&connection, &tree, notary.as_ref())? {
+            // A database behind what was signed must not sign by itself: that would be a second history.
+            return Err(OpenError::RolledBack { found: tree.size(), kept: kept.size });
         }
         // Only now is this process the engine: a refused one has written nothing.
         connection.execute(include_str!("../../sql/sqlite/reclaim_all.sql"), []).map_err(|source| {
@@ -322,6 +320,54 @@ pub(super) fn create_ledger(connection: Connection, notary: Box<dyn Notary>, see
         writer.connection.execute_batch("COMMIT").map_err(unavailable)
     };
     steps(&mut writer)?;
+    writer.sign();
+    match writer.mute {
+        Some(error) => Err(OpenError::Store(StoreError::Unavailable(error))),
+        None => Ok(()),
+    }
+}
+
+/// The newest checkpoint that was kept, when it is not in the tree.
+fn lost(connection: &Connection, tree: &Tree, notary: &dyn Notary) -> Result<Option<Checkpoint>, StoreError> {
+    let Some(kept) = notary.last() else { return Ok(None) };
+    let holds = kept.size <= tree.size() && read::root_at(connection, kept.size)? == kept.root;
+    Ok((!holds).then_some(kept))
+}
+
+/// Puts on record that the ledger goes on from a state that is older than what was signed, and signs it.
+pub(super) fn acknowledge_rollback(
+    connection: Connection,
+    notary: Box<dyn Notary>,
+    actor: Actor,
+    seed: [u8; 32],
+) -> Result<(), OpenError> {
+    let verifier = notary.signer().verifier();
+    let (log, vkey) =
+        read::ledger(&connection)?.ok_or_else(|| StoreError::Unavailable("there is no ledger".to_owned()))?;
+    if vkey != verifier.vkey() {
+        return Err(OpenError::OtherKey { key: verifier.vkey(), ledger: vkey });
+    }
+    let tree = read::tree(&connection)?;
+    let kept = lost(&connection, &tree, notary.as_ref())?.ok_or(OpenError::NotRolledBack)?;
+    let (mut head, runs) = super::apply::read_head(&connection, "", &Stream::Log)?.unwrap_or_default();
+    let body = LogRollbackAcknowledged {
+        actor,
+        lost_root: kept.root,
+        lost_size: kept.size,
+        root: tree.root(),
+        size: tree.size(),
+    };
+    let seq = head.next_seq;
+    let line = head
+        .write(&log, Stream::Log, notary.now(), body.into(), Committer::new(&seed, 0))
+        .map_err(|error| StoreError::Unavailable(error.to_string()))?;
+    let mut writer = Writer::new(connection, &log, tree, notary);
+    writer.execute("BEGIN IMMEDIATE").map_err(unavailable)?;
+    let mut batch = Batch { connection: &writer.connection, log: &writer.log, sealed: false, tree: &mut writer.tree };
+    batch.transition("", &Stream::Log, seq, &[line])?;
+    super::apply::write_head(&writer.connection, "", &Stream::Log, &head, runs)?;
+    writer.write_tiles()?;
+    writer.execute("COMMIT").map_err(uncertain)?;
     writer.sign();
     match writer.mute {
         Some(error) => Err(OpenError::Store(StoreError::Unavailable(error))),

@@ -17,7 +17,7 @@ use crate::doubles::{Cancel, START, Scripted, block_on};
 use crate::support::*;
 
 /// What a worker writes first: that it took the run, and what follows.
-pub(super) fn first_append(claimed: &Claimed, claim: Claim) -> (Append, Run) {
+pub(crate) fn first_append(claimed: &Claimed, claim: Claim) -> (Append, Run) {
     let Claimed { run, fence } = claimed;
     let mut skills = Skills::default();
     skills.register(Scripted::new("pay", EffectClass::Unsafe, Vec::new(), &Arc::new(Cancel::default()))).unwrap();

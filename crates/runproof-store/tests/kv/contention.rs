@@ -15,18 +15,19 @@ use serde_json::{Value, json};
 
 use super::{incr, output, process, stored_number};
 use crate::doubles::{Cancel, FakeClock, Seeds};
+use crate::on_postgres::OnPostgres;
 use crate::support::*;
 
-const RUNS: i64 = 64;
 const STEPS: i64 = 5;
 
-/// Sixty-four runs count the same key at once.
-fn many_count(subject: &dyn Subject) {
+/// So many runs count the same key at once.
+fn many_count(subject: &dyn Subject, runs_at_once: i64) {
     let store = subject.store();
     populate(store.as_ref());
     let steps: Vec<Value> = (0..STEPS).map(|number| incr(&format!("s_{number}"))).collect();
-    let opened: Vec<Claimed> =
-        (0..RUNS).map(|run| claimed(open(store.as_ref(), TENANT, &format!("r_{run}"), plan(json!(steps))))).collect();
+    let opened: Vec<Claimed> = (0..runs_at_once)
+        .map(|run| claimed(open(store.as_ref(), TENANT, &format!("r_{run}"), plan(json!(steps)))))
+        .collect();
     let runs: Vec<Run> = std::thread::scope(|scope| {
         let threads: Vec<_> = opened
             .into_iter()
@@ -48,20 +49,31 @@ fn many_count(subject: &dyn Subject) {
             last = value;
         }
     }
-    assert_eq!(seen, (1..=RUNS * STEPS).collect());
-    assert_eq!(stored_number(subject.key_values().as_ref()), Some(RUNS * STEPS));
+    assert_eq!(seen, (1..=runs_at_once * STEPS).collect());
+    assert_eq!(stored_number(subject.key_values().as_ref()), Some(runs_at_once * STEPS));
     audit_ledger(subject);
     assert_verdict(&prove(subject, TENANT, "r_0"), Verdict::Verified);
 }
 
 #[test]
 fn in_memory_sixty_four_runs_count_to_three_hundred_and_twenty() {
-    many_count(InMemory::begin().as_ref());
+    many_count(InMemory::begin().as_ref(), 64);
 }
 
 #[test]
 fn on_disk_sixty_four_runs_count_to_three_hundred_and_twenty() {
-    many_count(OnDisk::begin().as_ref());
+    many_count(OnDisk::begin().as_ref(), 64);
+}
+
+/// Of those that try at the same moment one writes: fewer runs, because each loser costs a round trip.
+#[test]
+fn on_postgres_sixteen_runs_count_to_eighty() {
+    many_count(OnPostgres::direct().as_ref(), 16);
+}
+
+#[test]
+fn through_the_pooler_sixteen_runs_count_to_eighty() {
+    many_count(OnPostgres::pooled().as_ref(), 16);
 }
 
 /// A journal in which somebody else always writes a moment before: another run counts the same key.

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::{incr, output, process, step, stored_number};
 use crate::doubles::{FakeClock, START, Seeds, block_on};
+use crate::on_postgres::OnPostgres;
 use crate::support::*;
 
 /// Counts, fails to count, and reads what it counted.
@@ -116,6 +117,11 @@ fn in_memory_a_counter_is_incremented_once_for_every_step_that_succeeded() {
 #[test]
 fn on_disk_a_counter_is_incremented_once_for_every_step_that_succeeded() {
     every_write_fails_once(OnDisk::begin);
+}
+
+#[test]
+fn on_postgres_a_counter_is_incremented_once_for_every_step_that_succeeded() {
+    every_write_fails_once(OnPostgres::direct);
 }
 
 #[test]

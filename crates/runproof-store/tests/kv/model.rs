@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::{process, step};
 use crate::doubles::{FakeClock, Seeds};
+use crate::on_postgres::OnPostgres;
 use crate::support::*;
 
 const SECOND: u64 = 1_000_000;
@@ -145,4 +146,9 @@ fn in_memory_the_operations_mean_what_a_map_says() {
 #[test]
 fn on_disk_the_operations_mean_what_a_map_says() {
     held_to_the_model(OnDisk::begin, 8);
+}
+
+#[test]
+fn on_postgres_the_operations_mean_what_a_map_says() {
+    held_to_the_model(OnPostgres::direct, 8);
 }

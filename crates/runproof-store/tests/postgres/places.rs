@@ -29,7 +29,9 @@ fn tiles_are_right_across_their_borders() {
         let client = ledger.connect(Way::Direct).await;
         let mut sequencer = ledger.sequencer();
         let mut size = 1;
-        for (transition, until) in [255, 256, 257, 511, 512, 513, 65_535, 65_536, 65_537, 66_000].into_iter().enumerate() {
+        for (transition, until) in
+            [255, 256, 257, 511, 512, 513, 65_535, 65_536, 65_537, 66_000].into_iter().enumerate()
+        {
             let events: Vec<String> = (size..until).map(|n| format!("{n}")).collect();
             insert(&client, &format!("run/{transition}"), 0, &events.join("\n")).await;
             size = until;
@@ -119,7 +121,10 @@ fn a_head_that_nobody_came_to_sign_is_signed_by_the_next_one() {
     runtime().block_on(async {
         let client = ledger.connect(Way::Direct).await;
         // The process ends after its commit: what would come next is refused.
-        client.batch_execute("ALTER TABLE public.checkpoints ADD CONSTRAINT dead CHECK (size < 2) NOT VALID").await.unwrap();
+        client
+            .batch_execute("ALTER TABLE public.checkpoints ADD CONSTRAINT dead CHECK (size < 2) NOT VALID")
+            .await
+            .unwrap();
         insert(&client, "run/a", 0, "a0").await;
         let mut dying = ledger.sequencer();
         let ended = dying.place(&ledger.connect(Way::Direct).await).await;
@@ -139,7 +144,10 @@ fn a_pass_that_is_cut_off_before_its_commit_leaves_nothing() {
     let ledger = Ledger::new();
     runtime().block_on(async {
         let client = ledger.connect(Way::Direct).await;
-        client.batch_execute("ALTER TABLE public.ledger_head ADD CONSTRAINT dead CHECK (size < 2) NOT VALID").await.unwrap();
+        client
+            .batch_execute("ALTER TABLE public.ledger_head ADD CONSTRAINT dead CHECK (size < 2) NOT VALID")
+            .await
+            .unwrap();
         insert(&client, "run/a", 0, "a0").await;
         let mut sequencer = ledger.sequencer();
         let ended = sequencer.place(&ledger.connect(Way::Pooled).await).await;

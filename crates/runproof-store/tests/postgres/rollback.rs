@@ -3,6 +3,9 @@
 use super::*;
 use crate::doubles::operator;
 use runproof_proof::event::{Body, Event};
+use runproof_proof::note::NoteSigner;
+use runproof_store::Notary;
+use std::sync::Arc;
 
 impl Ledger {
     /// The same database as it is now, as if it were put back later. Nobody may be connected to it.
@@ -89,7 +92,9 @@ fn a_rollback_goes_on_the_record_before_anything_is_signed() {
         let placed = sequencer.acknowledge_rollback(&client, operator(), [3; 32]).await;
         assert_eq!(placed, Ok(Placed::Here { transitions: 5001, size: 5003, more: false }));
         let bodies = log_events(&client).await;
-        let [Body::LogCreated(_), Body::LogRollbackAcknowledged(body)] = bodies.as_slice() else { panic!("{bodies:?}") };
+        let [Body::LogCreated(_), Body::LogRollbackAcknowledged(body)] = bodies.as_slice() else {
+            panic!("{bodies:?}")
+        };
         assert_eq!((body.lost_size, body.lost_root, body.size), (4, lost.root, 2));
         let sizes = "SELECT count(*) FROM public.checkpoints WHERE size > 2";
         assert_eq!(number(&client, sizes).await, 1, "nothing between was signed without the record");
@@ -109,11 +114,14 @@ fn an_acknowledgement_that_was_cut_off_is_recorded_once() {
         let client = ledger.connect(Way::Direct).await;
         let broken = Keeper::new(7, ledger.keeper.last());
         broken.break_down();
-        let ended =
-            Sequencer::new(LOG, broken.notary()).acknowledge_rollback(&client, operator(), [3; 32]).await;
+        let ended = Sequencer::new(LOG, broken.notary()).acknowledge_rollback(&client, operator(), [3; 32]).await;
         assert!(matches!(ended, Err(SequenceError::NotKept(_))), "{ended:?}");
         let refused = ledger.sequencer().place(&ledger.connect(Way::Direct).await).await;
-        assert_eq!(refused, Err(SequenceError::RolledBack { found: 3, kept: 4 }), "the lost head is still the kept one");
+        assert_eq!(
+            refused,
+            Err(SequenceError::RolledBack { found: 3, kept: 4 }),
+            "the lost head is still the kept one"
+        );
         ledger.sequencer().acknowledge_rollback(&client, operator(), [4; 32]).await.unwrap();
         assert_eq!(log_events(&client).await.len(), 2);
         assert_eq!(ledger.keeper.last().unwrap().size, 3);
@@ -140,7 +148,10 @@ fn a_checkpoint_that_is_missing_is_signed_again_and_one_that_differs_stops_signi
         audit(&ledger, &client).await;
     });
     for (statement, problem) in [
-        ("UPDATE public.checkpoints SET note = 'no note' WHERE size = 2", "the note is not one of this log at this size"),
+        (
+            "UPDATE public.checkpoints SET note = 'no note' WHERE size = 2",
+            "the note is not one of this log at this size",
+        ),
         (
             "UPDATE public.checkpoints SET note = (SELECT note FROM public.checkpoints WHERE size = 1) WHERE size = 2",
             "the note is not one of this log at this size",
@@ -206,5 +217,50 @@ fn a_head_is_signed_only_while_the_database_still_has_its_tree() {
         assert_eq!(refused, Err(SequenceError::Store(unavailable)));
         assert_eq!(number(&client, "SELECT max(size) FROM public.checkpoints").await, 1);
         assert_eq!(ledger.keeper.last().unwrap().size, 1);
+    });
+}
+
+/// Two processes of one home: the other one signs and keeps a head whenever this one asks for what was kept.
+struct Overtaken {
+    ledger: Arc<Ledger>,
+    signer: NoteSigner,
+    other: Box<dyn Notary>,
+}
+
+impl Notary for Overtaken {
+    fn signer(&self) -> &NoteSigner {
+        &self.signer
+    }
+
+    fn keep(&self, note: &str) -> Result<(), String> {
+        self.other.keep(note)
+    }
+
+    fn last(&self) -> Option<Checkpoint> {
+        let ledger = Arc::clone(&self.ledger);
+        let overtake = async move {
+            let client = ledger.connect(Way::Direct).await;
+            let stream = format!("run/{}", number(&client, "SELECT count(*) FROM public.transitions").await);
+            insert(&client, &stream, 0, "event").await;
+            place_all(&mut ledger.sequencer(), &client).await.unwrap();
+        };
+        std::thread::spawn(|| runtime().block_on(overtake)).join().unwrap();
+        self.ledger.keeper.last()
+    }
+
+    fn now(&self) -> u64 {
+        self.other.now()
+    }
+}
+
+#[test]
+fn a_head_that_another_process_of_the_home_signs_meanwhile_is_no_rollback() {
+    let ledger = Arc::new(Ledger::new());
+    let (signer, other) = (ledger.keeper.signer(), ledger.keeper.notary());
+    let notary = Box::new(Overtaken { ledger: Arc::clone(&ledger), signer, other });
+    runtime().block_on(async {
+        let client = ledger.connect(Way::Direct).await;
+        assert_eq!(Sequencer::new(LOG, notary).check(&client).await, Ok(()));
+        audit(&ledger, &client).await;
     });
 }

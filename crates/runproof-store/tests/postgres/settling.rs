@@ -21,15 +21,18 @@ fn a_transaction_that_commits_late_gets_a_later_place_and_nothing_is_settled_bef
             sequencer.place(&client).await.unwrap();
             ledger.sequencer().place(&client).await.unwrap();
         }
-        let open: i64 = late.query_typed_one("SELECT min(id) FROM public.transitions WHERE stream = 'run/b'", &[]).await.unwrap().get(0);
+        let open: i64 = late
+            .query_typed_one("SELECT min(id) FROM public.transitions WHERE stream = 'run/b'", &[])
+            .await
+            .unwrap()
+            .get(0);
         let settled_while_open = settled(&client).await;
         assert!((before..open - 1).contains(&settled_while_open), "{settled_while_open} of {open}");
         assert_eq!(order(&client).await.len(), 4);
         insert(&late, "run/b", 1, "b1").await;
         late.batch_execute("COMMIT").await.unwrap();
         assert_eq!(place_all(&mut sequencer, &client).await, Ok(3));
-        let expected =
-            [("log", 0), ("run/a", 0), ("run/c", 0), ("run/c", 1), ("run/a", 1), ("run/b", 0), ("run/b", 1)];
+        let expected = [("log", 0), ("run/a", 0), ("run/c", 0), ("run/c", 1), ("run/a", 1), ("run/b", 0), ("run/b", 1)];
         assert_eq!(order(&client).await, expected.map(|(stream, seq)| (stream.to_owned(), seq)));
         assert_eq!(settled(&client).await, number(&client, "SELECT max(id) FROM public.transitions").await);
         audit(&ledger, &client).await;

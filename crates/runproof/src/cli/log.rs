@@ -1,6 +1,7 @@
 //! `key show` and `log …`: the ledger's key, its newest head, proofs from it, and all of it verified.
 
 mod proofs;
+mod rollback;
 mod whole;
 
 use clap::Subcommand;
@@ -41,6 +42,8 @@ pub(super) enum Log {
     Check(proofs::Check),
     /// Check that the log grew from an older state that you hold
     Consistency(proofs::Consistency),
+    /// Go on from a database that is older than what was signed, and put that on record
+    AcknowledgeRollback(rollback::AcknowledgeRollback),
 }
 
 impl Log {
@@ -51,6 +54,7 @@ impl Log {
             Self::Inclusion(command) => command.run(output).await,
             Self::Check(command) => command.run(output),
             Self::Consistency(command) => command.run(output).await,
+            Self::AcknowledgeRollback(command) => command.run(output).await,
         }
     }
 }

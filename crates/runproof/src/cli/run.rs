@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use super::inputs::Inputs;
 use super::plan::read;
 use super::proof::proved;
-use super::{TAKE_OVER_EVERY, close, request};
+use super::{TAKE_OVER_EVERY, close, remark, request};
 use crate::app::{App, local_actor};
 use crate::engine::{Command, Engine, POLL, no_run};
 use crate::error::AppError;
@@ -141,6 +141,7 @@ async fn here(
     output: Output,
 ) -> Result<(String, String), AppError> {
     let tenant = request.tenant.clone();
+    remark(&engine, output);
     let (run, claimed, existing) = engine.open(request, !no_wait).await?;
     let run_id = run.id.clone();
     let driven = if no_wait || (claimed.is_none() && !existing) {

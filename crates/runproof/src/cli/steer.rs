@@ -18,7 +18,7 @@ pub(super) struct Cancel {
     which: Which,
 }
 
-fn clean(text: &str) -> Result<String, AppError> {
+pub(super) fn clean(text: &str) -> Result<String, AppError> {
     if text.contains('\0') || text.chars().count() > 1000 {
         return Err(AppError::new(
             Code::ReasonInvalid,
@@ -74,7 +74,8 @@ impl Which {
         command: impl FnOnce(String, String, Option<String>) -> Command,
     ) -> Result<u8, AppError> {
         let app = App::from_environment()?;
-        let tenant = find_tenant(app.reader().await?.as_ref(), &self.run_id, self.tenant_id).await?;
+        let tenant =
+            find_tenant(app.reader_of(self.tenant_id.as_deref()).await?.as_ref(), &self.run_id, self.tenant_id).await?;
         let reason = self.reason.as_deref().map(clean).transpose()?;
         let done = execute(&app, output, command(tenant, self.run_id.clone(), reason)).await?;
         report(output, &done, &self.run_id);
@@ -129,7 +130,8 @@ impl Resolve {
                 AppError::new(Code::ReasonBlank, "the reason is blank, nothing was written").hint("say how you know")
             );
         }
-        let tenant = find_tenant(app.reader().await?.as_ref(), &self.run_id, self.tenant_id).await?;
+        let tenant =
+            find_tenant(app.reader_of(self.tenant_id.as_deref()).await?.as_ref(), &self.run_id, self.tenant_id).await?;
         let resolution = match self.resolution {
             What::Done => Resolution::Done,
             What::NotDone => Resolution::NotDone,

@@ -8,6 +8,7 @@ use runproof_proof::finding::counted;
 use runproof_store::WorkerRow;
 use serde_json::json;
 
+use super::remark;
 use crate::app::App;
 use crate::error::{AppError, Code};
 use crate::output::{Output, harmless, table};
@@ -40,6 +41,7 @@ impl Worker {
                 .hint("leave it out for 16"));
         }
         output.note(&format!("working on {}", app.database));
+        remark(&engine, output);
         let options = Options {
             concurrency: self.concurrency,
             drain: self.drain,

@@ -82,12 +82,14 @@ codes! {
     CheckpointInvalid "checkpoint.invalid" Usage;
     ProofInvalid "proof.invalid" Usage;
     LogInterrupted "log.interrupted" Cancelled;
+    ChaosInterrupted "chaos.interrupted" Cancelled;
     WorkerStopped "worker.stopped" Cancelled;
     LegacyFile "legacy.file" Usage;
     RunNotFound "run.not_found" Usage;
     RunNone "run.none" Usage;
     OutputMissing "output.missing" Usage;
     DemoFolder "demo.folder" Usage;
+    ChaosFailed "chaos.failed" Usage;
     ExplainUnknown "explain.unknown" Usage;
 
     // Refused: nothing was written.
@@ -110,8 +112,20 @@ codes! {
     RunPaused "run.paused" Refused;
     RunNotPaused "run.not_paused" Refused;
     RunCancelling "run.cancelling" Refused;
+    RunArchived "run.archived" Refused;
+    RunNotArchived "run.not_archived" Refused;
+    RunGone "run.gone" Refused;
+    RunHeld "run.held" Refused;
+    RunNotHeld "run.not_held" Refused;
+    RunTooYoung "run.too_young" Refused;
+    ArchiveUnverified "archive.unverified" Refused;
     ValueMissing "value.missing" Refused;
     EngineRefused "engine.refused" Refused;
+    MigrateRoleMissing "migrate.role_missing" Refused;
+    MigrateRoleInvalid "migrate.role_invalid" Refused;
+    MigrateReplica "migrate.replica" Refused;
+    MigrateUnconfirmed "migrate.unconfirmed" Refused;
+    MigrateNoDatabase "migrate.no_database" Refused;
     BundleNone "bundle.none" Refused;
     BundleSince "bundle.since" Refused;
     BundleEncode "bundle.encode" Refused;
@@ -123,6 +137,7 @@ codes! {
     StoreSchema "store.schema" Store;
     StoreBusy "store.busy" Store;
     StoreOtherKey "store.other_key" Store;
+    StoreNotRolledBack "store.not_rolled_back" Refused;
     StoreRolledBack "store.rolled_back" Store;
     StoreUnavailable "store.unavailable" Store;
     StoreConflict "store.conflict" Store;
@@ -130,7 +145,19 @@ codes! {
     StoreOutcomeUnknown "store.outcome_unknown" Store;
     StoreCorrupt "store.corrupt" Store;
     RunUnreadable "run.unreadable" Store;
-    DatabaseUnsupported "database.unsupported" Store;
+    StoreUnprotected "store.unprotected" Store;
+    DatabaseUnreachable "database.unreachable" Store;
+    DatabaseAuthentication "database.authentication" Store;
+    DatabaseUnknown "database.unknown" Store;
+    DatabaseConnections "database.connections" Store;
+    DatabasePrivilege "database.privilege" Store;
+    DatabaseOneTenant "database.one_tenant" Store;
+    DatabaseReadOnly "database.read_only" Store;
+    DatabaseDiskFull "database.disk_full" Store;
+    DatabaseTimeout "database.timeout" Store;
+    DatabaseTls "database.tls" Store;
+    DatabaseSetting "database.setting" Store;
+    MigrateFailed "migrate.failed" Store;
     HomeIo "home.io" Store;
     HomeKey "home.key" Store;
     HomeCheckpoint "home.checkpoint" Store;

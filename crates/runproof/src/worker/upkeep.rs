@@ -6,16 +6,13 @@ use std::time::Duration;
 
 use runproof_proof::finding::counted;
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval};
 
-use super::pace::Pace;
 use crate::engine::Engine;
 use crate::output::Output;
 
-/// How often leases are looked at, and places given out when nobody says that there is something to place.
+/// How often leases are looked at, and what has no place yet.
 const EVERY: Duration = Duration::from_secs(1);
-/// How long a commit waits for others that get their places with it.
-const TOGETHER: Duration = Duration::from_millis(5);
 
 /// Begins both, where the store needs them. They end when the set is dropped.
 pub(super) fn start(engine: &Arc<Engine>, output: Output) -> JoinSet<()> {
@@ -50,28 +47,21 @@ async fn reap(engine: Arc<Engine>, output: Output) {
     }
 }
 
+/// The store gives places by itself, soon after each commit. It is asked here too, so that people are told when that
+/// fails.
 async fn sequence(engine: Arc<Engine>, output: Output) {
-    let mut again = Pace::new(TOGETHER, EVERY);
+    let mut ticks = interval(EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut failing = false;
     loop {
+        ticks.tick().await;
         match engine.store.sequence().await {
-            Ok(placed) => {
-                failing = false;
-                if placed {
-                    again.reset();
-                    tokio::time::sleep(TOGETHER).await;
-                    continue;
-                }
-            }
+            Ok(_) => failing = false,
             Err(error) => {
                 if !std::mem::replace(&mut failing, true) {
                     output.error(&error.into());
                 }
             }
-        }
-        // A commit of this process, or the time at which another one may have committed.
-        if timeout(again.delay(), engine.committed.notified()).await.is_ok() {
-            again.reset();
         }
     }
 }

@@ -633,6 +633,36 @@ fn a_database_restored_from_before_is_named_by_proof_and_refused_by_the_engine()
 }
 
 #[test]
+fn an_older_database_goes_on_once_the_loss_is_on_record() {
+    let home = Home::initialised();
+    home.run_goal("the first", &[]);
+    let older = snapshot(&home);
+    let lost = home.run_goal("the second", &[]).1;
+    let newer = home.file("newer", &text(&home.ok(&["log", "checkpoint"])["checkpoint"]));
+    let size = home.ok(&["log", "verify"])["tree_size"].as_u64().unwrap();
+    let acknowledge =
+        |size: u64| home.run(&["log", "acknowledge-rollback", "--lost-size", &size.to_string(), "--json"]);
+    assert_eq!(acknowledge(size).error_code(), "store.not_rolled_back");
+    for name in ["runproof.db-wal", "runproof.db-shm"] {
+        std::fs::remove_file(home.folder().join(name)).ok();
+    }
+    std::fs::write(home.database(), older).unwrap();
+    assert_eq!(acknowledge(size + 1).error_code(), "usage.argument", "who acknowledges knows what is lost");
+    assert_eq!(acknowledge(size).code, 0);
+    assert_eq!(acknowledge(size).error_code(), "usage.argument", "from now on the newest checkpoint is another one");
+    let (code, run) = home.run_goal("the third", &[]);
+    assert_eq!((code, text(&run["proof"]["verdict"])), (0, "VERIFIED".to_owned()), "{run:#}");
+    let whole = home.ok(&["log", "verify"]);
+    assert_eq!(text(&whole["verdict"]), "VERIFIED");
+    let record = home.sql("SELECT events FROM transitions WHERE stream = 'log' ORDER BY first_seq DESC LIMIT 1");
+    assert!(record[0][0].contains(&format!("\"lost_size\":{size}")), "{record:?}");
+    assert_eq!(home.proof(&lost).0, 2, "what was lost is not found");
+    // Whoever kept the newer head is not told otherwise.
+    let since = home.run(&["log", "consistency", &newer, "--json"]);
+    assert!([21, 22].contains(&since.code), "{since:?}");
+}
+
+#[test]
 fn a_run_of_another_tenant_stays_out_of_reach_by_its_id() {
     let (_, run_id) = scene().ids("mixed");
     assert_eq!(scene().copy().prove((OTHER, run_id)).word(), "not found");

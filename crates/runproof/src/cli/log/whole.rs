@@ -41,7 +41,7 @@ pub(in crate::cli) struct Verify {
 impl Verify {
     pub(super) async fn run(self, output: Output) -> Result<u8, AppError> {
         let app = App::from_environment()?;
-        let store = app.reader().await?;
+        let store = app.reader_of(None).await?;
         let started = Instant::now();
         let (trust, snapshot) = loop {
             // The kept head first: the database may only be newer.
