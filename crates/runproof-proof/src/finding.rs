@@ -192,6 +192,7 @@ codes! {
     SealTotals "seal.totals" Seal Tampered "the totals of the seal do not equal the events" "the seal was made elsewhere";
     RunOpen "run.open" Seal Open "the run is not sealed" "export again when the run is over";
     RunMissing "run.missing" Row Incomplete "the tenant's stream knows the run, but its events are gone" "restore the database from a backup";
+    RunPurged "run.purged" Row Incomplete "the run was purged on record; only its tombstone is left" "a bundle that was exported before still verifies; the tombstone shows that the run existed and how it ended";
     RunNoTrace "run.no_trace" Row Unsupported "No trace found for run" "check the run id; a row that somebody inserted by hand has no trace";
     RunNoSteps "run.no_steps" Structure Unsupported "No steps to verify" "wait until the run has settled a step or is over";
     InclusionProof "inclusion.proof" Inclusion Tampered "the run's last event is not where the log says" "the event, its index or the tree was changed";

@@ -14,8 +14,8 @@ use runproof_proof::hash::Hash;
 use runproof_proof::merkle::Range;
 
 use crate::{
-    AgentRow, CommandError, Evidence, LeaseTerms, LimitRow, Opened, Reaped, Request, RunListing, Snapshot, Stamp,
-    Store, TenantChange, WorkerAbout, WorkerRow,
+    AgentRow, CommandError, Evidence, HoldRow, KeptRun, LeaseTerms, LimitRow, Opened, Reaped, Request, Retention,
+    RunListing, Snapshot, Stamp, Store, TenantChange, WorkerAbout, WorkerRow,
 };
 
 /// How a write fails.
@@ -111,6 +111,22 @@ impl<S: std::ops::Deref<Target: Store> + Send + Sync> Store for Faulty<S> {
 
     async fn change_tenant(&self, tenant: &str, change: TenantChange, stamp: Stamp) -> Result<(), CommandError> {
         self.write(self.inner.change_tenant(tenant, change, stamp)).await
+    }
+
+    async fn retain(&self, tenant: &str, step: Retention, stamp: Stamp) -> Result<(), CommandError> {
+        self.write(self.inner.retain(tenant, step, stamp)).await
+    }
+
+    async fn over_before(&self, tenant: &str, time: &str, limit: usize) -> Result<Vec<String>, StoreError> {
+        self.inner.over_before(tenant, time, limit).await
+    }
+
+    async fn list_kept(&self, tenant: Option<&str>) -> Result<Vec<KeptRun>, StoreError> {
+        self.inner.list_kept(tenant).await
+    }
+
+    async fn list_holds(&self, tenant: &str) -> Result<Vec<HoldRow>, StoreError> {
+        self.inner.list_holds(tenant).await
     }
 
     async fn load_run(&self, tenant: &str, run_id: &str) -> Result<Option<Run>, StoreError> {

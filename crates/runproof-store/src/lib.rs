@@ -7,6 +7,7 @@ pub mod faults;
 pub mod memory;
 pub mod migrate;
 pub mod postgres;
+pub mod retention;
 mod snapshot;
 pub mod sqlite;
 mod store;
@@ -25,6 +26,7 @@ use runproof_proof::note::NoteSigner;
 use runproof_proof::payload::{Payload, PayloadLine};
 use serde::{Deserialize, Serialize};
 
+pub use retention::{ArchiveRow, HoldRow, KeptRun, Leaves, NewArchive, Retention, TombstoneRow};
 pub use snapshot::{CheckpointRow, EachRun, EachTransition, RunStream, Snapshot, StoredTile};
 pub use store::{LeaseTerms, LimitRow, Reaped, Request, Store, WorkerAbout, WorkerRow};
 pub use tree::Tree;
@@ -89,6 +91,21 @@ pub enum CommandError {
     /// The run is not over: its values are still needed.
     #[error("run `{0}` is not over")]
     RunOpen(String),
+    /// The run is archived: what is in an archive does not change.
+    #[error("run `{0}` is archived")]
+    Archived(String),
+    /// The run is not archived, or its rows are still there.
+    #[error("run `{0}` is not archived yet")]
+    NotArchived(String),
+    /// The run was purged: only its tombstone is left.
+    #[error("run `{0}` was purged")]
+    Purged(String),
+    /// A hold is on the run.
+    #[error("run `{0}` is under a hold")]
+    Held(String),
+    /// No hold is on the run.
+    #[error("run `{0}` is under no hold")]
+    NotHeld(String),
     /// The engine refused.
     #[error("{0}")]
     Refused(String),
@@ -121,6 +138,20 @@ pub enum TenantChange {
         /// Which part; `None`: all.
         index: Option<u32>,
         /// On what ground.
+        reason: String,
+    },
+    /// Forbids that anything of a run is removed.
+    PlaceHold {
+        /// Run.
+        run_id: String,
+        /// Why.
+        reason: String,
+    },
+    /// Allows it again.
+    LiftHold {
+        /// Run.
+        run_id: String,
+        /// Why.
         reason: String,
     },
 }
@@ -189,6 +220,10 @@ pub struct Evidence {
     pub checkpoint: Option<String>,
     /// In stores that give out places after the commit: the id up to which every transition has one.
     pub settled_id: Option<i64>,
+    /// The archive of the run.
+    pub archive: Option<ArchiveRow>,
+    /// The tombstone of the run.
+    pub tombstone: Option<TombstoneRow>,
 }
 
 /// A row of a listing.
@@ -331,12 +366,14 @@ pub(crate) fn tenant_event(
     head: &StreamHead,
     stamp: &Stamp,
 ) -> Result<TenantEvent, CommandError> {
-    use runproof_proof::event::{Stream, TenantAgentCreated, TenantCreated, TenantValueErased};
-    let refused = |error: &dyn std::fmt::Display| CommandError::Refused(error.to_string());
+    use runproof_proof::event::{
+        TenantAgentCreated, TenantCreated, TenantHoldLifted, TenantHoldPlaced, TenantValueErased,
+    };
     let mut committer = runproof_engine::draft::Committer::new(&stamp.seed, 0);
     let actor = stamp.actor.clone();
     let mut commit = |field: &str, text: &str| {
-        committer.commit(field, &serde_json::Value::String(text.to_owned())).map_err(|error| refused(&error))
+        let committed = committer.commit(field, &serde_json::Value::String(text.to_owned()));
+        committed.map_err(|error| CommandError::Refused(error.to_string()))
     };
     let body: Body = match change {
         TenantChange::Create => TenantCreated { actor }.into(),
@@ -352,12 +389,41 @@ pub(crate) fn tenant_event(
             seq: *seq,
         }
         .into(),
+        TenantChange::PlaceHold { run_id, reason } => {
+            TenantHoldPlaced { actor, reason: commit("reason", reason)?, run_id: run_id.clone() }.into()
+        }
+        TenantChange::LiftHold { run_id, reason } => {
+            TenantHoldLifted { actor, reason: commit("reason", reason)?, run_id: run_id.clone() }.into()
+        }
     };
+    tenant_line(log, tenant, body, committer, head, stamp)
+}
+
+/// Writes an event of a tenant's stream.
+pub(crate) fn tenant_line(
+    log: &str,
+    tenant: &str,
+    body: Body,
+    committer: runproof_engine::draft::Committer,
+    head: &StreamHead,
+    stamp: &Stamp,
+) -> Result<TenantEvent, CommandError> {
     let mut head = head.clone();
     let line = head
-        .write(log, Stream::Tenant(tenant.to_owned()), stamp.now, body, committer)
-        .map_err(|error| refused(&error))?;
+        .write(log, runproof_proof::event::Stream::Tenant(tenant.to_owned()), stamp.now, body, committer)
+        .map_err(|error| CommandError::Refused(error.to_string()))?;
     Ok(TenantEvent { line, head })
+}
+
+/// Writes an event of a tenant's stream that commits to no value.
+pub(crate) fn plain_event(
+    log: &str,
+    tenant: &str,
+    body: Body,
+    head: &StreamHead,
+    stamp: &Stamp,
+) -> Result<TenantEvent, CommandError> {
+    tenant_line(log, tenant, body, runproof_engine::draft::Committer::new(&stamp.seed, 0), head, stamp)
 }
 
 /// A claim on a run that is loaded and not over.

@@ -3,6 +3,7 @@
 //! It means exactly what the other stores mean (one conformance suite holds all of them to it), keeps nothing beyond
 //! the process, and signs right after each commit instead of a moment later.
 
+mod retention;
 mod snapshot;
 
 use std::collections::BTreeMap;
@@ -26,14 +27,14 @@ use runproof_proof::merkle::Range;
 use crate::tree::{TileId, subtree_root};
 use crate::turns::{self, Room, Turn};
 use crate::{
-    AgentRow, CommandError, Evidence, LeaseTerms, LimitRow, Notary, Opened, Reaped, Request, RunListing, Snapshot,
-    Stamp, Store, TenantChange, TransitionRow, Tree, WorkerAbout, WorkerRow, claimed, fold, tenant_event,
-    without_value,
+    AgentRow, ArchiveRow, CommandError, Evidence, HoldRow, KeptRun, LeaseTerms, LimitRow, Notary, Opened, Reaped,
+    Request, Retention, RunListing, Snapshot, Stamp, Store, TenantChange, TombstoneRow, TransitionRow, Tree,
+    WorkerAbout, WorkerRow, claimed, fold, tenant_event, without_value,
 };
 use snapshot::MemorySnapshot;
 
 /// Tables whose rows belong to a run.
-const RUN_TABLES: [&str; 5] = ["runs", "aos_traces", "aos_trace_steps", "run_seals", "erasures"];
+const RUN_TABLES: [&str; 6] = ["runs", "aos_traces", "aos_trace_steps", "run_seals", "erasures", "holds"];
 
 /// A store that forgets everything with the process.
 pub struct MemoryStore {
@@ -66,6 +67,8 @@ struct State {
     /// Commands of other processes, each with its answer once there is one.
     requests: Vec<(Request, Option<String>)>,
     next_request: i64,
+    archives: BTreeMap<Key, ArchiveRow>,
+    tombstones: BTreeMap<Key, TombstoneRow>,
 }
 
 #[derive(Default)]
@@ -110,6 +113,8 @@ impl MemoryStore {
             limits: BTreeMap::new(),
             requests: Vec::new(),
             next_request: 1,
+            archives: BTreeMap::new(),
+            tombstones: BTreeMap::new(),
         };
         state.transition("", &Stream::Log, 0, &[line]);
         state.commit();
@@ -195,7 +200,13 @@ impl State {
     }
 
     fn load(&self, tenant: &str, run_id: &str) -> Result<Option<Run>, StoreError> {
-        fold(&self.log, tenant, run_id, &self.stream(tenant, &format!("run/{run_id}")))
+        let transitions = self.stream(tenant, &format!("run/{run_id}"));
+        if transitions.is_empty()
+            && let Some(archive) = self.archives.get(&(tenant.to_owned(), run_id.to_owned()))
+        {
+            return crate::retention::run_of(&self.log, tenant, run_id, &archive.bundle).map(Some);
+        }
+        fold(&self.log, tenant, run_id, &transitions)
     }
 
     fn open_run(&mut self, admitted: &Admitted, owner: Option<String>, stamp: &Stamp) -> Result<Opened, CommandError> {
@@ -213,13 +224,16 @@ impl State {
                 at: "idempotency_keys".to_owned(),
                 problem: format!("run `{run_id}` has no events"),
             };
+            if self.tombstones.contains_key(&(request.tenant.clone(), run_id.clone())) {
+                return Err(CommandError::Purged(run_id.clone()));
+            }
             let run = self.load(&request.tenant, run_id)?.ok_or_else(missing)?;
             return Ok(Opened { run, fence: None, existing: true });
         }
         if !self.agents.contains_key(&(request.tenant.clone(), request.agent.clone())) {
             return Err(CommandError::NoAgent { tenant: request.tenant.clone(), agent: request.agent.clone() });
         }
-        if self.rows.contains_key(&key) {
+        if self.rows.contains_key(&key) || self.archives.contains_key(&key) || self.tombstones.contains_key(&key) {
             return Err(CommandError::Refused(format!("run `{}` exists already", request.run_id)));
         }
         let opening = admission::open(admitted, &self.log, &head, runs + 1, stamp.now, stamp.seed)
@@ -420,6 +434,10 @@ impl State {
             TenantChange::Erase { run_id, seq, field, index, .. } => {
                 self.erase(tenant, run_id, *seq, field, *index, at)?;
             }
+            TenantChange::PlaceHold { run_id, reason } => {
+                self.place_hold(tenant, run_id, head.next_seq, reason, at)?;
+            }
+            TenantChange::LiftHold { run_id, .. } => self.lift_hold(tenant, run_id, at)?,
         }
         self.transition(tenant, &Stream::Tenant(tenant.to_owned()), head.next_seq, std::slice::from_ref(&event.line));
         self.heads.insert(tenant.to_owned(), (event.head, runs));
@@ -439,6 +457,9 @@ impl State {
         let no_run = || CommandError::NoRun { tenant: tenant.to_owned(), run_id: run_id.to_owned() };
         if self.load(tenant, run_id)?.ok_or_else(no_run)?.seal.is_none() {
             return Err(CommandError::RunOpen(run_id.to_owned()));
+        }
+        if self.archives.contains_key(&(tenant.to_owned(), run_id.to_owned())) {
+            return Err(CommandError::Archived(run_id.to_owned()));
         }
         let stream = format!("run/{run_id}");
         let of_run = |row: &&mut TransitionRow| row.tenant == tenant && row.stream == stream;
@@ -541,6 +562,24 @@ impl Store for MemoryStore {
         self.state().change_tenant(tenant, &change, &stamp)
     }
 
+    async fn retain(&self, tenant: &str, step: Retention, stamp: Stamp) -> Result<(), CommandError> {
+        self.state().retain(tenant, &step, &stamp)
+    }
+
+    async fn over_before(&self, tenant: &str, time: &str, limit: usize) -> Result<Vec<String>, StoreError> {
+        Ok(self.state().over_before(tenant, time, limit))
+    }
+
+    async fn list_kept(&self, tenant: Option<&str>) -> Result<Vec<KeptRun>, StoreError> {
+        let state = self.state();
+        let kept = retention::list_kept(&state.archives, &state.tombstones);
+        Ok(kept.into_iter().filter(|run| tenant.is_none_or(|tenant| tenant == run.tenant_id)).collect())
+    }
+
+    async fn list_holds(&self, tenant: &str) -> Result<Vec<HoldRow>, StoreError> {
+        Ok(self.state().list_holds(tenant))
+    }
+
     async fn load_run(&self, tenant: &str, run_id: &str) -> Result<Option<Run>, StoreError> {
         self.state().load(tenant, run_id)
     }
@@ -556,6 +595,8 @@ impl Store for MemoryStore {
             shared: BTreeMap::new(),
             checkpoint: state.newest(),
             settled_id: None,
+            archive: state.archives.get(&(tenant.to_owned(), run_id.to_owned())).cloned(),
+            tombstone: state.tombstones.get(&(tenant.to_owned(), run_id.to_owned())).cloned(),
         })
     }
 

@@ -12,6 +12,7 @@ pub const SQLITE: &[Migration] = &[
     (1, "init", include_str!("../migrations/sqlite/0001_init.sql")),
     (2, "kv_expiry", include_str!("../migrations/sqlite/0002_kv_expiry.sql")),
     (3, "workers", include_str!("../migrations/sqlite/0003_workers.sql")),
+    (4, "retention", include_str!("../migrations/sqlite/0004_retention.sql")),
 ];
 
 /// Migrations of the Postgres store: the same versions and names.
@@ -19,6 +20,7 @@ pub const POSTGRES: &[Migration] = &[
     (1, "init", include_str!("../migrations/postgres/0001_init.sql")),
     (2, "kv_expiry", include_str!("../migrations/postgres/0002_kv_expiry.sql")),
     (3, "workers", include_str!("../migrations/postgres/0003_workers.sql")),
+    (4, "retention", include_str!("../migrations/postgres/0004_retention.sql")),
 ];
 
 /// Where a database stands.

@@ -13,6 +13,7 @@ mod open;
 mod places;
 pub mod protections;
 mod read;
+mod retention;
 pub mod sequencer;
 mod session;
 mod signing;
@@ -38,8 +39,8 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
 use crate::{
-    AgentRow, CommandError, Evidence, LeaseTerms, LimitRow, Opened, Reaped, Request, RunListing, Snapshot, Stamp,
-    Store, TenantChange, WorkerAbout, WorkerRow,
+    AgentRow, CommandError, Evidence, HoldRow, KeptRun, LeaseTerms, LimitRow, Opened, Reaped, Request, Retention,
+    RunListing, Snapshot, Stamp, Store, TenantChange, WorkerAbout, WorkerRow,
 };
 
 use connect::connection;
@@ -254,6 +255,36 @@ impl Store for PgStore {
     async fn change_tenant(&self, tenant: &str, change: TenantChange, stamp: Stamp) -> Result<(), CommandError> {
         let tenant = tenant.to_owned();
         self.spawn(|shared| async move { tenant::change(&shared, &tenant, &change, &stamp).await }).get().await
+    }
+
+    async fn retain(&self, tenant: &str, step: Retention, stamp: Stamp) -> Result<(), CommandError> {
+        let tenant = tenant.to_owned();
+        self.spawn(|shared| async move { tenant::retain(&shared, &tenant, &step, &stamp).await }).get().await
+    }
+
+    async fn over_before(&self, tenant: &str, time: &str, limit: usize) -> Result<Vec<String>, StoreError> {
+        let (tenant, time) = (tenant.to_owned(), time.to_owned());
+        self.spawn(|shared| async move {
+            retention::over_before(&*connection(&shared.pool).await?, &tenant, &time, limit).await
+        })
+        .get()
+        .await
+    }
+
+    async fn list_kept(&self, tenant: Option<&str>) -> Result<Vec<KeptRun>, StoreError> {
+        let tenant = tenant.map(str::to_owned);
+        self.spawn(
+            |shared| async move { retention::list_kept(&*connection(&shared.pool).await?, tenant.as_deref()).await },
+        )
+        .get()
+        .await
+    }
+
+    async fn list_holds(&self, tenant: &str) -> Result<Vec<HoldRow>, StoreError> {
+        let tenant = tenant.to_owned();
+        self.spawn(|shared| async move { retention::list_holds(&*connection(&shared.pool).await?, &tenant).await })
+            .get()
+            .await
     }
 
     async fn load_run(&self, tenant: &str, run_id: &str) -> Result<Option<Run>, StoreError> {

@@ -8,7 +8,7 @@ use runproof_engine::projection::Cell;
 use runproof_proof::hash::Hash;
 use runproof_proof::merkle::Range;
 
-use crate::{Evidence, TransitionRow};
+use crate::{Evidence, KeptRun, TransitionRow};
 
 /// A stored checkpoint, column by column.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,6 +111,15 @@ pub trait Snapshot: Send {
     /// # Errors
     /// [`StoreError`].
     fn has_stream(&self, tenant: &str, stream: &str) -> Result<bool, StoreError>;
+
+    /// Hands over every archived and purged run; a break ends the reading.
+    ///
+    /// # Errors
+    /// [`StoreError`], or what `each` gave.
+    fn kept(
+        &self,
+        each: &mut dyn FnMut(KeptRun) -> Result<ControlFlow<()>, StoreError>,
+    ) -> Result<ControlFlow<()>, StoreError>;
 
     /// Everything about one run, without checkpoint and shared rows; of the tenant's stream, the transitions with these
     /// keys only.

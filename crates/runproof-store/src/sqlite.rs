@@ -7,6 +7,7 @@ mod forge;
 mod ledger;
 mod ports;
 mod read;
+mod retention;
 mod verify_state;
 mod writer;
 

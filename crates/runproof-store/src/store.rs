@@ -10,7 +10,9 @@ use runproof_proof::hash::Hash;
 use runproof_proof::merkle::Range;
 use serde::Serialize;
 
-use crate::{AgentRow, CommandError, Evidence, Opened, RunListing, Snapshot, Stamp, TenantChange};
+use crate::{
+    AgentRow, CommandError, Evidence, HoldRow, KeptRun, Opened, Retention, RunListing, Snapshot, Stamp, TenantChange,
+};
 
 /// What a worker says of itself when it registers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,7 +107,31 @@ pub trait Store: Journal + KeyValues {
     /// [`CommandError`]; nothing is written.
     async fn change_tenant(&self, tenant: &str, change: TenantChange, stamp: Stamp) -> Result<(), CommandError>;
 
-    /// The run, from its events. `None` when the tenant has no such run.
+    /// Makes one step of a run towards its tombstone, in one transaction.
+    ///
+    /// # Errors
+    /// [`CommandError`]; nothing is written. [`StoreError::Conflict`]: a value was erased since the bundle was built.
+    async fn retain(&self, tenant: &str, step: Retention, stamp: Stamp) -> Result<(), CommandError>;
+
+    /// Runs of a tenant that have rows and were over before that time (RFC 3339 as in `completed_at`), oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn over_before(&self, tenant: &str, time: &str, limit: usize) -> Result<Vec<String>, StoreError>;
+
+    /// Archived and purged runs, by tenant and number; all tenants when none is given.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn list_kept(&self, tenant: Option<&str>) -> Result<Vec<KeptRun>, StoreError>;
+
+    /// Holds of a tenant, the lifted ones too, in the order in which they were placed.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn list_holds(&self, tenant: &str) -> Result<Vec<HoldRow>, StoreError>;
+
+    /// The run, from its events or its archive. `None` when the tenant has no such run, or no longer.
     ///
     /// # Errors
     /// [`StoreError`].

@@ -5,6 +5,7 @@ mod claim;
 mod kv;
 pub(crate) mod ledger;
 mod read;
+mod retention;
 mod tenant;
 
 /// Makes one test of every claim, for one store.
@@ -72,6 +73,13 @@ macro_rules! held_to_it {
                 an_erased_value_is_gone_and_the_run_is_still_proved,
                 one_part_of_a_value_is_erased_and_the_others_stay,
                 what_cannot_be_erased_is_refused_and_nothing_is_written;
+            retention:
+                an_archived_run_is_read_from_its_archive,
+                a_purged_run_leaves_its_tombstone,
+                nothing_of_a_held_run_is_removed,
+                steps_out_of_order_write_nothing,
+                an_archive_never_holds_a_value_that_was_erased,
+                runs_are_offered_by_the_time_of_their_end;
             kv:
                 what_is_written_is_read,
                 a_guard_is_about_what_is_stored,

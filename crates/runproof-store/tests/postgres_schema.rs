@@ -97,6 +97,9 @@ fn rows(tenant: &str) -> Vec<(&'static str, String)> {
         ("requests", format!("(tenant_id, run_id, body) VALUES ('{tenant}', 'r', '{{}}')")),
         ("kv", format!("(tenant_id, key, value, version) VALUES ('{tenant}', 'k', '1', 1)")),
         ("limits", format!("VALUES ('{tenant}', '', 1)")),
+        ("holds", format!("VALUES ('{tenant}', 'r', 1, 'why', '{NOW}', NULL)")),
+        ("archives", format!("VALUES ('{tenant}', 'r', 1, '0-1', 'b', '{hash}', '{NOW}')")),
+        ("tombstones", format!("VALUES ('{tenant}', 'r', 1, '0-1', 'e', '{hash}', '{NOW}')")),
     ]
 }
 

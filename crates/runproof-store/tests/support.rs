@@ -630,6 +630,12 @@ pub(crate) fn audit_ledger(subject: &dyn Subject) {
             (run.status().word(), run.header.as_ref().map(|header| header.run_no))
         );
     }
+    for run in block_on(store.list_kept(None)).unwrap() {
+        for index in runproof_store::Leaves::parse(&run.leaves).unwrap().indexes() {
+            let hash = roots(store, Some(vec![Range { start: index, end: index + 1 }]))[0];
+            assert_eq!(leaves.insert(index, hash), None, "leaf {index} is of two runs, or still in rows");
+        }
+    }
     let size = leaves.len() as u64;
     assert_eq!(leaves.keys().copied().collect::<Vec<_>>(), (0..size).collect::<Vec<_>>(), "the ledger has no gaps");
     let singles: Vec<Range> = (0..size).map(|index| Range { start: index, end: index + 1 }).collect();

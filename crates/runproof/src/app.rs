@@ -171,7 +171,7 @@ impl App {
             lease: Arc::clone(&member) as Arc<dyn Lease>,
             observer: Arc::new(Progress { output }),
         };
-        Ok(Some(Engine::new(store, driver, member).remarking(remarks)))
+        Ok(Some(Engine::new(store, driver, member).remarking(remarks).at_home(self.home.clone())))
     }
 }
 

@@ -13,6 +13,7 @@ mod log;
 mod migrate;
 mod plan;
 mod proof;
+mod retention;
 mod run;
 mod skills;
 mod steer;
@@ -107,6 +108,16 @@ enum Verb {
     Resolve(steer::Resolve),
     /// Check a run in the database against its evidence, and export its bundle
     Proof(proof::Proof),
+    /// Move closed runs into their archives
+    Archive(retention::Archive),
+    /// Put tombstones in place of archives
+    Purge(retention::Purge),
+    /// Put a legal hold on a run: nothing of it is removed
+    Hold(retention::Hold),
+    /// Release the legal hold on a run
+    ReleaseHold(retention::ReleaseHold),
+    /// List the legal holds of a tenant
+    Holds(retention::Holds),
     /// Check a proof bundle offline, with a key that you got elsewhere
     Verify(verify::Verify),
     /// Export and verify the newest run, and say how somebody else can
@@ -203,6 +214,11 @@ async fn dispatch(verb: Verb, output: Output) -> Result<u8, AppError> {
         Verb::Resume(command) => command.run(output).await,
         Verb::Resolve(command) => command.run(output).await,
         Verb::Proof(command) => command.run(output).await,
+        Verb::Archive(command) => command.run(output).await,
+        Verb::Purge(command) => command.run(output).await,
+        Verb::Hold(command) => command.run(output).await,
+        Verb::ReleaseHold(command) => command.run(output).await,
+        Verb::Holds(command) => command.run(output).await,
         Verb::Verify(command) => command.run(output),
         Verb::Last(command) => command.run(output).await,
         Verb::Key(command) => command.run(output),

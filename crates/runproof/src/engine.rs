@@ -12,11 +12,14 @@ use runproof_engine::projection;
 use runproof_engine::run::{CallId, Run, WaitReason};
 use runproof_proof::event::{Actor, Resolution};
 use runproof_proof::finding::printable;
+use runproof_proof::trust::Trust;
 use runproof_store::{Request, Stamp, Store, TenantChange};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use crate::error::{AppError, Code};
+use crate::home::Home;
+use crate::retention::{self, Wanted};
 use crate::runtime;
 use crate::worker::member::Member;
 use crate::worker::pace::Pace;
@@ -55,6 +58,28 @@ pub enum Command {
         agent: Option<String>,
         /// Most runs; `None`: any number.
         max_running: Option<u32>,
+    },
+    /// Moves a run that is over into its archive.
+    Archive {
+        /// Tenant.
+        tenant: String,
+        /// Run.
+        run_id: String,
+        /// Least time since the seal, in microseconds.
+        min_age: u64,
+        /// Who asks.
+        actor: Actor,
+    },
+    /// Puts a tombstone in place of an archive.
+    Purge {
+        /// Tenant.
+        tenant: String,
+        /// Run.
+        run_id: String,
+        /// Least time since the archiving, in microseconds.
+        min_age: u64,
+        /// Who asks.
+        actor: Actor,
     },
     /// Opens a run.
     Run(Box<RunRequest>),
@@ -168,6 +193,7 @@ pub struct Engine {
     pub member: Arc<Member>,
     /// What people have to know about how this process works on the store.
     pub remarks: Vec<String>,
+    home: Option<Home>,
     active: Mutex<BTreeMap<RunKey, Arc<Signal>>>,
     /// What was promised by a driving that was broken off.
     promised: Mutex<Vec<Command>>,
@@ -184,7 +210,26 @@ enum Reached {
 impl Engine {
     /// An engine over an opened store.
     pub fn new(store: Arc<dyn Store>, driver: Driver, member: Arc<Member>) -> Self {
-        Self { store, driver, member, remarks: Vec::new(), active: Mutex::default(), promised: Mutex::default() }
+        Self {
+            store,
+            driver,
+            member,
+            remarks: Vec::new(),
+            home: None,
+            active: Mutex::default(),
+            promised: Mutex::default(),
+        }
+    }
+
+    /// The same, with the home whose trust judges runs before anything of them is removed.
+    #[must_use]
+    pub fn at_home(self, home: Home) -> Self {
+        Self { home: Some(home), ..self }
+    }
+
+    fn trust(&self) -> Result<Trust, AppError> {
+        let none = || AppError::new(Code::EngineRefused, "this engine has no home, so it trusts no key");
+        self.home.as_ref().ok_or_else(none)?.trust()
     }
 
     /// The same, with what people have to know.
@@ -287,6 +332,16 @@ impl Engine {
                 self.store.set_limit(&tenant, agent.as_deref(), max_running).await?;
                 Ok(Done::default())
             }
+            (Command::Archive { tenant, run_id, min_age, actor }, _) => {
+                let wanted = Wanted { tenant: &tenant, run_id: &run_id, min_age };
+                retention::archive(self.store.as_ref(), &self.trust()?, wanted, actor).await?;
+                Ok(Done { run_id: Some(run_id), ..Done::default() })
+            }
+            (Command::Purge { tenant, run_id, min_age, actor }, _) => {
+                let wanted = Wanted { tenant: &tenant, run_id: &run_id, min_age };
+                retention::purge(self.store.as_ref(), &self.trust()?, wanted, actor).await?;
+                Ok(Done { run_id: Some(run_id), ..Done::default() })
+            }
             (Command::Run(request), _) => {
                 let (run, _, existing) = self.open(*request, false).await?;
                 Ok(done(&run, existing))
@@ -374,7 +429,12 @@ impl Engine {
             }
             Command::Pause { tenant, run_id, .. } => possible(Wish::Pause, &self.load(tenant, run_id).await?),
             Command::Resume { tenant, run_id, .. } => possible(Wish::Resume, &self.load(tenant, run_id).await?),
-            Command::Cancel { .. } | Command::Tenant { .. } | Command::Limit { .. } | Command::Run(_) => Ok(()),
+            Command::Cancel { .. }
+            | Command::Tenant { .. }
+            | Command::Limit { .. }
+            | Command::Archive { .. }
+            | Command::Purge { .. }
+            | Command::Run(_) => Ok(()),
         }
     }
 
@@ -661,6 +721,8 @@ impl Command {
         match self {
             Self::Tenant { tenant, .. }
             | Self::Limit { tenant, .. }
+            | Self::Archive { tenant, .. }
+            | Self::Purge { tenant, .. }
             | Self::Cancel { tenant, .. }
             | Self::Pause { tenant, .. }
             | Self::Resume { tenant, .. }
@@ -676,7 +738,7 @@ impl Command {
             | Self::Pause { tenant, run_id, .. }
             | Self::Resume { tenant, run_id, .. }
             | Self::Resolve { tenant, run_id, .. } => Some((tenant.clone(), run_id.clone())),
-            Self::Tenant { .. } | Self::Limit { .. } | Self::Run(_) => None,
+            Self::Tenant { .. } | Self::Limit { .. } | Self::Archive { .. } | Self::Purge { .. } | Self::Run(_) => None,
         }
     }
 
@@ -686,7 +748,12 @@ impl Command {
             Self::Cancel { actor, reason, .. } => (Wish::Cancel, actor, reason),
             Self::Pause { actor, reason, .. } => (Wish::Pause, actor, reason),
             Self::Resume { actor, reason, .. } => (Wish::Resume, actor, reason),
-            Self::Tenant { .. } | Self::Limit { .. } | Self::Run(_) | Self::Resolve { .. } => return None,
+            Self::Tenant { .. }
+            | Self::Limit { .. }
+            | Self::Archive { .. }
+            | Self::Purge { .. }
+            | Self::Run(_)
+            | Self::Resolve { .. } => return None,
         };
         Some((self.run()?, Asked { wish, actor: actor.clone(), reason: reason.clone() }))
     }

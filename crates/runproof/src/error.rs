@@ -90,6 +90,11 @@ impl From<CommandError> for AppError {
                 (Code::ValueMissing, format!("runproof get-run {run_id} shows what there is"))
             }
             CommandError::RunOpen(id) => (Code::RunNotOver, format!("wait for its end, or: runproof cancel {id}")),
+            CommandError::Archived(id) => (Code::RunArchived, format!("runproof proof {id} reads the archive")),
+            CommandError::NotArchived(id) => (Code::RunNotArchived, format!("runproof archive --run {id}")),
+            CommandError::Purged(id) => (Code::RunGone, format!("runproof proof {id} shows its tombstone")),
+            CommandError::Held(id) => (Code::RunHeld, format!("runproof holds says why; runproof release-hold {id}")),
+            CommandError::NotHeld(_) => (Code::RunNotHeld, "runproof holds lists the runs under a hold".to_owned()),
             CommandError::Refused(_) => {
                 (Code::EngineRefused, "runproof list-runs shows how every run stands".to_owned())
             }

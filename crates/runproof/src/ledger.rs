@@ -19,8 +19,8 @@ use runproof_proof::checkpoint::Checkpoint;
 use runproof_proof::finding::{Code, Finding, Verdict, counted};
 use runproof_proof::hash::Hash;
 use runproof_proof::trust::Trust;
-use runproof_store::Snapshot;
 use runproof_store::sqlite::VerifyState;
+use runproof_store::{Leaves, Snapshot};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -58,6 +58,18 @@ pub struct Counts {
     pub runs: u64,
     /// Runs among them that are not over.
     pub open_runs: u64,
+    /// Runs that were read from their archives.
+    #[serde(default)]
+    pub archived_runs: u64,
+    /// Leaves that only archives hold.
+    #[serde(default)]
+    pub archived_leaves: u64,
+    /// Tombstones.
+    #[serde(default)]
+    pub purged_runs: u64,
+    /// Leaves that nobody can look into, because their runs were purged.
+    #[serde(default)]
+    pub purged_leaves: u64,
 }
 
 /// How far a verification came. Everything before it is believed when it is taken up again, but not blindly: the tiles
@@ -167,6 +179,7 @@ pub fn verify(
     let size = leaves::verify(&mut work, tick)?;
     if let ControlFlow::Continue(()) = size
         && let ControlFlow::Continue(()) = runs::verify(&mut work, tick)?
+        && let ControlFlow::Continue(()) = runs::kept(&mut work, tick)?
     {
         work.position.complete = true;
         work.save()?;
@@ -206,7 +219,24 @@ impl<'a> Work<'a> {
         if !work.take_up(since_last)? {
             state.clear()?;
         }
+        work.note_kept()?;
         Ok(work)
+    }
+
+    /// Notes the leaves that archives and tombstones name, as they are in this snapshot.
+    fn note_kept(&mut self) -> Result<(), StoreError> {
+        self.state.forget_kept()?;
+        let (state, size) = (self.state, self.snapshot.size()?);
+        let end = self.snapshot.kept(&mut |run| {
+            state.add_kept(&run.tenant_id, &run.run_id)?;
+            let leaves = Leaves::parse(&run.leaves).filter(|leaves| leaves.count() <= size);
+            for index in leaves.iter().flat_map(Leaves::indexes) {
+                state.add_absent(index, run.state == "purged")?;
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        debug_assert!(end.is_continue());
+        Ok(())
     }
 
     /// Takes up what the state holds, if it holds something that can be gone on from.
@@ -301,6 +331,12 @@ impl LedgerReport {
             "that what a tool answered is true, or that nothing happened outside the engine".to_owned(),
             "that nobody with the key wrote the ledger again; a head that somebody else keeps shows that".to_owned(),
         ];
+        if self.counts.purged_leaves > 0 {
+            out.push(format!(
+                "what is in {} of purged runs: that they are those of the seals is checked",
+                counted(self.counts.purged_leaves, "leaf", "leaves")
+            ));
+        }
         if self.since > 0 {
             out.push(format!(
                 "leaves before {}: an earlier verification is believed, only their root is checked",
@@ -341,7 +377,7 @@ impl LedgerReport {
         } else {
             verdict.meaning()
         };
-        let Counts { leaves, transitions, checkpoints, runs, open_runs } = self.counts;
+        let Counts { leaves, transitions, checkpoints, runs, open_runs, .. } = self.counts;
         let since = if self.since > 0 { format!(", from leaf {} on", self.since) } else { String::new() };
         let mut out = format!("{}  {meaning}\n\n", verdict.word());
         let size = counted(self.size, "leaf", "leaves");
@@ -354,6 +390,16 @@ impl LedgerReport {
             counted(checkpoints, "checkpoint", "checkpoints"),
             counted(runs, "run", "runs"),
         ));
+        let Counts { archived_runs, archived_leaves, purged_runs, purged_leaves, .. } = self.counts;
+        if archived_runs + purged_runs > 0 {
+            out.push_str(&format!(
+                "  kept      {} in archives ({}), {} as tombstones ({})\n",
+                counted(archived_runs, "run", "runs"),
+                counted(archived_leaves, "leaf", "leaves"),
+                counted(purged_runs, "run", "runs"),
+                counted(purged_leaves, "leaf", "leaves"),
+            ));
+        }
         out.push_str(&format!("  trust     {}\n", self.trust));
         if !self.findings.list().is_empty() {
             out.push_str("\nFindings\n");

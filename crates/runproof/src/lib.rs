@@ -14,5 +14,6 @@ pub mod home;
 pub mod ledger;
 pub mod output;
 pub mod prove;
+pub mod retention;
 pub mod runtime;
 pub mod worker;

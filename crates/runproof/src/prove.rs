@@ -3,6 +3,7 @@
 //! The judging is in `runproof-proof` (evidence) and `runproof-engine` (decisions, rows); this puts them together.
 
 mod columns;
+mod kept;
 mod shared;
 pub(crate) mod whole;
 
@@ -23,7 +24,7 @@ use runproof_proof::payload::PayloadLine;
 use runproof_proof::report::{Check, Report};
 use runproof_proof::trust::Trust;
 use runproof_proof::verify::examine;
-use runproof_store::{Evidence, Store, TransitionRow, fold};
+use runproof_store::{Evidence, Leaves, Store, TombstoneRow, TransitionRow, fold};
 
 /// A report with the bundle that it is about.
 pub struct Proof {
@@ -31,6 +32,31 @@ pub struct Proof {
     pub report: Report,
     /// The bundle, when the evidence could be read.
     pub bundle: Option<Bundle>,
+    /// What the database keeps of the run.
+    pub kept: Kept,
+    /// Places of its events, when all have one.
+    pub leaves: Option<Leaves>,
+}
+
+/// What a database keeps of a run.
+pub enum Kept {
+    /// Its rows. The archive may be there already.
+    Rows,
+    /// Its archive, since that time.
+    Archive {
+        /// As the row says.
+        archived_at: String,
+    },
+    /// Its tombstone.
+    Tombstone(Box<Stone>),
+}
+
+/// A tombstone, with the proof that the seal is in the log.
+pub struct Stone {
+    /// The row.
+    pub row: TombstoneRow,
+    /// The seal in the newest checkpoint; `None`: none covers it.
+    pub proof: Option<InclusionProof>,
 }
 
 /// One event with its place in the ledger, as the database has it.
@@ -40,6 +66,8 @@ struct Placed {
     leaf_index: Option<u64>,
     /// What names the row that holds it.
     key: String,
+    /// That row is one of `archives`, not of `transitions`.
+    in_archive: bool,
 }
 
 /// Proves a run. `None` when the tenant has no such run. `since` asks for a consistency proof from that tree size.
@@ -55,11 +83,25 @@ pub async fn prove(
 ) -> Result<Option<Proof>, StoreError> {
     let evidence = store.evidence(tenant, run_id).await?;
     let mut findings = Vec::new();
-    let placed = read(run_id, &evidence.transitions, (tenant, &format!("run/{run_id}")), 0, &mut findings);
     let (ours, others) = tenant_events(&evidence, tenant, run_id);
-    if evidence.transitions.is_empty() {
+    let placed = match &evidence.archive {
+        Some(archive) if evidence.transitions.is_empty() => {
+            let (placed, found) = kept::read(run_id, archive, trust);
+            findings.extend(found);
+            placed
+        }
+        Some(_) | None => read(run_id, &evidence.transitions, (tenant, &format!("run/{run_id}")), 0, &mut findings),
+    };
+    if evidence.transitions.is_empty() && evidence.archive.is_none() {
+        if evidence.tombstone.is_some() {
+            return kept::prove_stone(store, &evidence, (tenant, run_id), (ours, others), trust).await;
+        }
         return Ok(without_events(&evidence, &ours.placed, tenant, run_id, trust));
     }
+    let said = kept::Said::of(run_id, tenant, &ours.placed);
+    findings.extend(kept::rows(&evidence, &said, &placed, run_id, trust));
+    let kept = kept_as(&evidence);
+    let leaves = placed.iter().map(|item| item.leaf_index).collect::<Option<Vec<u64>>>().and_then(Leaves::of);
     findings.extend(columns::missing_end(&evidence, &placed, tenant, run_id));
     findings.extend(columns::places(run_id, &evidence.transitions, evidence.settled_id));
     let checkpoint = checkpoint(&evidence);
@@ -88,7 +130,14 @@ pub async fn prove(
     let tenant_events: Vec<&Placed> = ours.placed.iter().chain(&others.placed).collect();
     findings.extend(shared::compare(&evidence, &bundle, &tenant_events, run_id));
     report.find(Check::Rows, findings);
-    Ok(Some(Proof { report, bundle: Some(bundle) }))
+    Ok(Some(Proof { report, bundle: Some(bundle), kept, leaves }))
+}
+
+fn kept_as(evidence: &Evidence) -> Kept {
+    match &evidence.archive {
+        Some(archive) if evidence.transitions.is_empty() => Kept::Archive { archived_at: archive.archived_at.clone() },
+        Some(_) | None => Kept::Rows,
+    }
 }
 
 /// Some events of a stream, with what is wrong with their rows.
@@ -159,13 +208,23 @@ fn without_events(
     } else if !opened {
         report.find(Check::Rows, [Finding::new(Code::RunNoTrace, run_id, "aos_traces").differs("a trace", "none")]);
     }
-    Some(Proof { report, bundle: None })
+    let said = kept::Said::of(run_id, tenant, tenant_events);
+    report.find(Check::Rows, kept::rows(evidence, &said, &[], run_id, trust));
+    Some(Proof { report, bundle: None, kept: Kept::Rows, leaves: None })
 }
 
 /// Whether an event of the tenant's stream is about this run.
 fn concerns(event: &Event, run_id: &str) -> bool {
-    let opened = matches!(&event.body, Body::TenantRunOpened(body) if body.run_id == run_id);
-    opened || matches!(&event.body, Body::TenantValueErased(body) if body.run_id == run_id)
+    #[expect(clippy::wildcard_enum_match_arm, reason = "other events are about no run")]
+    match &event.body {
+        Body::TenantRunOpened(body) => body.run_id == run_id,
+        Body::TenantValueErased(body) => body.run_id == run_id,
+        Body::TenantRunArchived(body) => body.run_id == run_id,
+        Body::TenantRunPurged(body) => body.run_id == run_id,
+        Body::TenantHoldPlaced(body) => body.run_id == run_id,
+        Body::TenantHoldLifted(body) => body.run_id == run_id,
+        _ => false,
+    }
 }
 
 /// Reads the rows of a stream into events; every column has to agree with the events in the row.
@@ -213,6 +272,7 @@ fn read(
                         entry,
                         leaf_index: row.first_leaf.map(|first| first.saturating_add(index as u64)),
                         key: row.key(),
+                        in_archive: false,
                     });
                 }
                 Err((column, problem)) => {
@@ -341,8 +401,18 @@ fn rows(evidence: &Evidence, bundle: &Bundle, ours: &[Placed], tenant: &str, run
         // The events do not fold: other checks say where. Without a run there is nothing to compare rows with.
         return Vec::new();
     };
+    let said = kept::Said::of(run_id, tenant, ours);
+    if evidence.transitions.is_empty() {
+        return kept::only_holds(evidence, &said, run_id);
+    }
     let mut expected: BTreeMap<&str, Vec<Row>> = BTreeMap::new();
-    for row in projection::rows(&run).into_iter().chain(ours.iter().filter_map(|placed| erasure_row(placed, tenant))) {
+    let erasures = ours.iter().filter_map(|placed| erasure_row(placed, tenant));
+    for mut row in projection::rows(&run).into_iter().chain(erasures).chain(said.holds().iter().cloned()) {
+        if let Some(at) = said.archived_at()
+            && let Some((_, cell)) = row.cells.iter_mut().find(|(column, _)| *column == "archived_at")
+        {
+            *cell = Cell::Text(at.clone());
+        }
         expected.entry(row.table).or_default().push(row);
     }
     let none = Vec::new();
@@ -354,7 +424,9 @@ fn rows(evidence: &Evidence, bundle: &Bundle, ours: &[Placed], tenant: &str, run
 }
 
 fn refold(evidence: &Evidence, tenant: &str, run_id: &str, bundle: &Bundle) -> Result<Option<Run>, StoreError> {
-    if let Ok(Some(run)) = fold(&evidence.log, tenant, run_id, &evidence.transitions) {
+    if !evidence.transitions.is_empty()
+        && let Ok(Some(run)) = fold(&evidence.log, tenant, run_id, &evidence.transitions)
+    {
         return Ok(Some(run));
     }
     // A damaged payload must not hide a damaged row: fold what still opens.

@@ -171,7 +171,7 @@ fn the_sql_of_the_reports_gives_what_the_reports_expect() {
     assert_eq!(rows[0][..3], ["0", "http_call", "success"]);
     assert_eq!(numbers, [step["duration_ms"].as_f64().unwrap(), step["cost_cents"].as_f64().unwrap()]);
     assert_eq!(rows[0][5..], ["engine", "INFO"]);
-    assert_eq!(home.sql("SELECT version_num FROM alembic_version;"), [["0003"]]);
+    assert_eq!(home.sql("SELECT version_num FROM alembic_version;"), [["0004"]]);
 }
 
 // Section 4 ----------------------------------------------------------------------------------------------------------

@@ -323,9 +323,9 @@ fn without_a_store_every_command_says_how_to_make_one_and_makes_none() {
 fn the_schema_version_is_printed_and_another_one_is_refused() {
     let home = Home::initialised();
     let status = home.ok(&["migrate", "--status"]);
-    assert_eq!((&status["current"], &status["head"]), (&json!("0003"), &json!("0003")));
+    assert_eq!((&status["current"], &status["head"]), (&json!("0004"), &json!("0004")));
     let place = format!("database {}\n", home.database().display());
-    assert_eq!(home.run(&["migrate", "--status"]).stdout, format!("{place}current  0003\nhead     0003\n"));
+    assert_eq!(home.run(&["migrate", "--status"]).stdout, format!("{place}current  0004\nhead     0004\n"));
     // As the first release left it.
     home.sql(
         "DROP INDEX kv_expiry; ALTER TABLE kv DROP COLUMN expires_at; DROP TABLE limits;
@@ -333,9 +333,14 @@ fn the_schema_version_is_printed_and_another_one_is_refused() {
          ALTER TABLE run_queue DROP COLUMN priority; ALTER TABLE run_queue DROP COLUMN agent_id;
          ALTER TABLE run_queue DROP COLUMN format; DELETE FROM schema_migrations WHERE version > 1",
     );
+    for table in ["runs", "aos_traces", "aos_trace_steps", "transitions", "run_seals", "erasures"] {
+        let trigger = format!("CREATE TRIGGER {table}_delete BEFORE DELETE ON {table} BEGIN SELECT 1; END");
+        home.sql(&format!("DROP TRIGGER {table}_delete; {trigger}"));
+    }
+    home.sql("DROP TABLE archives; DROP TABLE tombstones; DROP TABLE holds");
     let behind = home.run(&["migrate", "--status"]);
     assert_eq!(behind.code, 8);
-    assert_eq!(behind.stdout, format!("{place}current  0001\nhead     0003\n"));
+    assert_eq!(behind.stdout, format!("{place}current  0001\nhead     0004\n"));
     for refused in [
         behind,
         home.run(&["list-runs"]),

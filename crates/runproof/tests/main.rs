@@ -10,6 +10,7 @@ mod cli;
 #[path = "../../runproof-store/tests/cluster.rs"]
 mod cluster;
 mod crash;
+mod deploy;
 mod engine;
 mod errors;
 mod examples;
@@ -22,6 +23,7 @@ mod plan_guide;
 mod plan_run;
 mod postgres;
 mod refusals;
+mod retention;
 mod run_page;
 mod secrets;
 mod support;

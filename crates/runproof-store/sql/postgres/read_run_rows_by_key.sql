@@ -18,4 +18,8 @@ FROM public.run_seals AS found WHERE found.tenant_id = $1 AND found.run_id = $2
 UNION ALL
 SELECT 'erasures', (pg_catalog.to_jsonb(found) - ARRAY(
     SELECT attname::text FROM pg_catalog.pg_attribute WHERE attrelid = 'public.erasures'::regclass AND attgenerated <> ''))::text
-FROM public.erasures AS found WHERE found.tenant_id = $1 AND found.run_id = $2;
+FROM public.erasures AS found WHERE found.tenant_id = $1 AND found.run_id = $2
+UNION ALL
+SELECT 'holds', (pg_catalog.to_jsonb(found) - ARRAY(
+    SELECT attname::text FROM pg_catalog.pg_attribute WHERE attrelid = 'public.holds'::regclass AND attgenerated <> ''))::text
+FROM public.holds AS found WHERE found.tenant_id = $1 AND found.run_id = $2;

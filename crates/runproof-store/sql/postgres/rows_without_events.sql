@@ -1,5 +1,5 @@
 -- Table, tenant and id of every row of a projection whose stream has no transition, and of every place that no transition
--- has.
+-- has, and no archive and no tombstone.
 SELECT 'runs', found.tenant_id, found.id FROM public.runs AS found
 WHERE NOT EXISTS (
     SELECT 1 FROM public.transitions AS other
@@ -33,3 +33,12 @@ SELECT 'leaves', found.tenant_id, 'first_leaf=' || found.first_leaf FROM public.
 WHERE NOT EXISTS (
     SELECT 1 FROM public.transitions AS other
     WHERE other.tenant_id = found.tenant_id AND other.stream = found.stream AND other.first_seq = found.first_seq)
+  AND NOT EXISTS (SELECT 1 FROM public.archives AS other WHERE other.tenant_id = found.tenant_id AND other.run_id = substr(found.stream, 5) AND found.stream LIKE 'run/%')
+  AND NOT EXISTS (SELECT 1 FROM public.tombstones AS other WHERE other.tenant_id = found.tenant_id AND other.run_id = substr(found.stream, 5) AND found.stream LIKE 'run/%')
+UNION ALL
+SELECT DISTINCT 'holds', found.tenant_id, found.run_id FROM public.holds AS found
+WHERE NOT EXISTS (
+    SELECT 1 FROM public.transitions AS other
+    WHERE other.tenant_id = found.tenant_id AND other.stream = 'run/' || found.run_id)
+  AND NOT EXISTS (SELECT 1 FROM public.archives AS other WHERE other.tenant_id = found.tenant_id AND other.run_id = found.run_id)
+  AND NOT EXISTS (SELECT 1 FROM public.tombstones AS other WHERE other.tenant_id = found.tenant_id AND other.run_id = found.run_id)

@@ -7,3 +7,6 @@ CREATE TABLE IF NOT EXISTS records (
     tenant_id TEXT NOT NULL, subject TEXT NOT NULL, first_leaf INTEGER NOT NULL,
     PRIMARY KEY (tenant_id, subject, first_leaf)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS findings (number INTEGER PRIMARY KEY, text TEXT NOT NULL);
+-- Runs that are archived or purged, and their leaves.
+CREATE TABLE IF NOT EXISTS kept (tenant_id TEXT NOT NULL, run_id TEXT NOT NULL, PRIMARY KEY (tenant_id, run_id)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS absent (leaf INTEGER PRIMARY KEY, is_purged INTEGER NOT NULL);

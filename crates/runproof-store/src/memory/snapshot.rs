@@ -11,10 +11,11 @@ use runproof_proof::hash::Hash;
 use runproof_proof::merkle::Range;
 use runproof_proof::note::Note;
 
-use super::{Key, RUN_TABLES, State, of_stream, raw_rows};
+use super::{Key, RUN_TABLES, State, of_stream, raw_rows, retention};
 use crate::tree::{TileId, subtree_root};
 use crate::{
-    AgentRow, CheckpointRow, EachRun, EachTransition, Evidence, RunStream, Snapshot, StoredTile, TransitionRow,
+    AgentRow, ArchiveRow, CheckpointRow, EachRun, EachTransition, Evidence, KeptRun, RunStream, Snapshot, StoredTile,
+    TombstoneRow, TransitionRow,
 };
 
 pub(super) struct MemorySnapshot {
@@ -25,6 +26,8 @@ pub(super) struct MemorySnapshot {
     tenants: BTreeMap<String, String>,
     agents: BTreeMap<Key, AgentRow>,
     rows: BTreeMap<Key, Vec<runproof_engine::projection::Row>>,
+    archives: BTreeMap<Key, ArchiveRow>,
+    tombstones: BTreeMap<Key, TombstoneRow>,
 }
 
 impl MemorySnapshot {
@@ -37,6 +40,8 @@ impl MemorySnapshot {
             tenants: state.tenants.clone(),
             agents: state.agents.clone(),
             rows: state.rows.clone(),
+            archives: state.archives.clone(),
+            tombstones: state.tombstones.clone(),
         }
     }
 }
@@ -116,14 +121,29 @@ impl Snapshot for MemorySnapshot {
         Ok(self.transitions.iter().any(|row| row.tenant == tenant && row.stream == stream))
     }
 
+    fn kept(
+        &self,
+        each: &mut dyn FnMut(KeptRun) -> Result<ControlFlow<()>, StoreError>,
+    ) -> Result<ControlFlow<()>, StoreError> {
+        for run in retention::list_kept(&self.archives, &self.tombstones) {
+            if each(run)?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
     fn evidence(&self, tenant: &str, run_id: &str, records: &[u64]) -> Result<Evidence, StoreError> {
         let is_record = |row: &&TransitionRow| row.first_leaf.is_some_and(|leaf| records.contains(&leaf));
-        let rows = self.rows.get(&(tenant.to_owned(), run_id.to_owned()));
+        let key = (tenant.to_owned(), run_id.to_owned());
+        let rows = self.rows.get(&key);
         Ok(Evidence {
             log: self.log.clone(),
             transitions: of_stream(&self.transitions, tenant, &format!("run/{run_id}")),
             tenant_transitions: self.transitions.iter().filter(is_record).cloned().collect(),
             rows: raw_rows(rows),
+            archive: self.archives.get(&key).cloned(),
+            tombstone: self.tombstones.get(&key).cloned(),
             ..Evidence::default()
         })
     }
@@ -152,9 +172,12 @@ impl Snapshot for MemorySnapshot {
     }
 
     fn rows_without_events(&self, each: &mut dyn FnMut(&str, &str, &str)) -> Result<(), StoreError> {
-        for (tenant, run_id) in self.rows.keys() {
+        for (key @ (tenant, run_id), rows) in &self.rows {
             if !self.has_stream(tenant, &format!("run/{run_id}"))? {
-                RUN_TABLES.iter().for_each(|table| each(table, tenant, run_id));
+                let is_kept = self.archives.contains_key(key) || self.tombstones.contains_key(key);
+                let is_extra =
+                    |table: &&&str| rows.iter().any(|row| row.table == **table && (!is_kept || row.table != "holds"));
+                RUN_TABLES.iter().filter(is_extra).for_each(|table| each(table, tenant, run_id));
             }
         }
         for tenant in self.tenants.keys() {

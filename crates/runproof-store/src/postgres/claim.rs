@@ -222,6 +222,11 @@ async fn transitions(client: &Client, keys: &[(&str, &str)]) -> Result<Streams, 
 /// The run as stored, inside a transaction that may see its tenant.
 pub(super) async fn load(client: &Client, log: &str, tenant: &str, run_id: &str) -> Result<Option<Run>, Problem> {
     let rows = in_time(stream(client, tenant, run_id)).await?;
+    if rows.is_empty()
+        && let Some(archive) = in_time(super::retention::archive(client, tenant, run_id)).await??
+    {
+        return Ok(Some(crate::retention::run_of(log, tenant, run_id, &archive.bundle)?));
+    }
     Ok(fold(log, tenant, run_id, &rows)?)
 }
 

@@ -10,11 +10,12 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Row};
 
 use super::read::{column, transition};
+use super::retention::{archive_row, tombstone_row};
 use super::session::{Param, begin_reading, in_time};
 use crate::Evidence;
 
 /// Tables with rows of a run.
-const RUN_TABLES: &[&str] = &["runs", "aos_traces", "aos_trace_steps", "run_seals", "erasures"];
+const RUN_TABLES: &[&str] = &["runs", "aos_traces", "aos_trace_steps", "run_seals", "erasures", "holds"];
 /// Tables with rows that runs share.
 const SHARED_TABLES: &[&str] = &["tenants", "agents", "checkpoints"];
 
@@ -31,7 +32,7 @@ pub(super) async fn evidence(client: &Client, log: &str, tenant: &str, run_id: &
     let begin = begin_reading([tenant]);
     let read_stream = include_str!("../../sql/postgres/read_stream.sql");
     let answers = in_time(async {
-        let (begun, transitions, tenant_transitions, rows, shared, checkpoint, head, ended) = tokio::join!(biased;
+        let (begun, transitions, tenant_transitions, rows, shared, checkpoint, head, archive, tombstone, ended) = tokio::join!(biased;
             client.batch_execute(&begin),
             client.query_typed(read_stream, &of_run),
             client.query_typed(read_stream, &of_tenant),
@@ -39,14 +40,17 @@ pub(super) async fn evidence(client: &Client, log: &str, tenant: &str, run_id: &
             client.query_typed(include_str!("../../sql/postgres/read_shared_rows.sql"), &of_tenant[..1]),
             client.query_typed_opt(include_str!("../../sql/postgres/newest_checkpoint.sql"), &[]),
             client.query_typed_opt(include_str!("../../sql/postgres/ledger_head.sql"), &[]),
+            client.query_typed_opt(include_str!("../../sql/postgres/read_archive.sql"), &run[..2]),
+            client.query_typed_opt(include_str!("../../sql/postgres/read_tombstone.sql"), &run[..2]),
             client.batch_execute("COMMIT")
         );
         begun?;
-        let answers = (transitions?, tenant_transitions?, rows?, shared?, checkpoint?, head?);
+        let kept = (archive?, tombstone?);
+        let answers = (transitions?, tenant_transitions?, rows?, shared?, checkpoint?, head?, kept);
         ended?;
         Ok(answers)
     });
-    let (transitions, tenant_transitions, rows, shared, checkpoint, head) =
+    let (transitions, tenant_transitions, rows, shared, checkpoint, head, (archive, tombstone)) =
         answers.await.map_err(|failure| failure.unavailable())?;
     Ok(Evidence {
         log: log.to_owned(),
@@ -56,6 +60,8 @@ pub(super) async fn evidence(client: &Client, log: &str, tenant: &str, run_id: &
         shared: by_table(SHARED_TABLES, &shared)?,
         checkpoint: checkpoint.map(|row| column(&row, 1)).transpose()?,
         settled_id: head.map(|row| column(&row, 1)).transpose()?,
+        archive: archive.as_ref().map(archive_row).transpose()?,
+        tombstone: tombstone.as_ref().map(tombstone_row).transpose()?,
     })
 }
 

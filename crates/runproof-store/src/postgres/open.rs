@@ -122,7 +122,11 @@ async fn commit(shared: &Arc<Shared>, jobs: Vec<Job>, mut sent: Sent) {
         if !again || begun.elapsed() >= PATIENCE {
             let error = match problem {
                 StoreError::Unavailable(text) if !sent.is_empty() => StoreError::OutcomeUnknown(text),
-                error => error,
+                error @ (StoreError::Unavailable(_)
+                | StoreError::Conflict(_)
+                | StoreError::Stale { .. }
+                | StoreError::OutcomeUnknown(_)
+                | StoreError::Corrupt { .. }) => error,
             };
             for job in jobs {
                 job.end(Err(CommandError::Store(error.clone())));
@@ -314,9 +318,13 @@ fn judge(shared: &Shared, job: &Job, fact: &Answer, heads: &mut Heads) -> Result
         return refuse(CommandError::NoTenant(request.tenant.clone()));
     };
     let (has_agent, has_run, has_lease): (bool, bool, bool) = (fact.try_get(0)?, fact.try_get(1)?, fact.try_get(4)?);
+    let (is_kept, is_purged): (bool, bool) = (fact.try_get(5)?, fact.try_get(6)?);
     if let (Some(digest), Some(run_id)) = (fact.try_get::<_, Option<String>>(2)?, fact.try_get::<_, Option<String>>(3)?)
     {
         if digest == job.admitted.digest.hex() {
+            if is_purged {
+                return refuse(CommandError::Purged(run_id));
+            }
             return Ok(Judged::Existing(run_id));
         }
         return refuse(CommandError::KeyReused { key: request.idempotency_key.clone().unwrap_or_default(), run_id });
@@ -324,7 +332,7 @@ fn judge(shared: &Shared, job: &Job, fact: &Answer, heads: &mut Heads) -> Result
     if !has_agent {
         return refuse(CommandError::NoAgent { tenant: request.tenant.clone(), agent: request.agent.clone() });
     }
-    if has_run {
+    if has_run || is_kept {
         return refuse(CommandError::Refused(format!("run `{}` exists already", request.run_id)));
     }
     if job.owner.is_some() && !has_lease {

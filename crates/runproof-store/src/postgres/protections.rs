@@ -96,13 +96,18 @@ pub fn tables_of_tenants() -> Vec<&'static str> {
     statements("\nCREATE TABLE public.", ";\n").filter(of_tenants).map(name).collect()
 }
 
-/// Every trigger that the migrations make.
+/// Every trigger that the migrations make; of one that a later migration makes anew, the last.
 pub fn triggers() -> Vec<Trigger> {
     let trigger = |sql: &'static str| {
         let table = sql.split(" ON public.").nth(1).unwrap_or_default();
         Trigger { table: name(table), name: name(sql), sql }
     };
-    statements("\nCREATE TRIGGER ", ";").map(trigger).collect()
+    let mut all: Vec<Trigger> = Vec::new();
+    for made in statements("\nCREATE TRIGGER ", ";").map(trigger) {
+        all.retain(|before| (before.table, before.name) != (made.table, made.name));
+        all.push(made);
+    }
+    all
 }
 
 /// Every function that the migrations make.

@@ -76,6 +76,14 @@ pub(super) async fn load_run(
     let params: [Param<'_>; 2] = [(&tenant, Type::TEXT), (&stream, Type::TEXT)];
     let rows = rows(client, &[tenant], include_str!("../../sql/postgres/read_stream.sql"), &params).await?;
     let transitions: Vec<TransitionRow> = rows.iter().map(transition).collect();
+    if transitions.is_empty() {
+        let params: [Param<'_>; 2] = [(&tenant, Type::TEXT), (&run_id, Type::TEXT)];
+        let sql = include_str!("../../sql/postgres/read_archive.sql");
+        let found = read(client, &[tenant], sql, &params).await.map_err(|failure| failure.unavailable())?;
+        if let Some(archive) = found.first().map(super::retention::archive_row).transpose()? {
+            return crate::retention::run_of(log, tenant, run_id, &archive.bundle).map(Some);
+        }
+    }
     fold(log, tenant, run_id, &transitions)
 }
 

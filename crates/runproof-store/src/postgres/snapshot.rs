@@ -16,9 +16,10 @@ use tokio_postgres::{Client, Error, Row};
 use super::connect::{Address, unavailable};
 use super::evidence::{raw_row, run_tables};
 use super::read::{self, Wanted, column, hashes, natural, transition};
+use super::retention;
 use super::session::Param;
 use crate::tree::{subtree_root, tiles_of};
-use crate::{CheckpointRow, EachRun, EachTransition, Evidence, RunStream, Snapshot, StoredTile};
+use crate::{CheckpointRow, EachRun, EachTransition, Evidence, KeptRun, RunStream, Snapshot, StoredTile};
 
 /// Most bytes of a page of transitions, unless one alone has more.
 const PAGE_BYTES: i64 = 16 * 1024 * 1024;
@@ -196,20 +197,35 @@ impl Snapshot for PgSnapshot {
         row.map_or(Ok(false), |row| column(&row, 0))
     }
 
+    fn kept(
+        &self,
+        each: &mut dyn FnMut(KeptRun) -> Result<ControlFlow<()>, StoreError>,
+    ) -> Result<ControlFlow<()>, StoreError> {
+        let params: [Param<'_>; 1] = [(&None::<&str>, Type::TEXT)];
+        for row in self.rows(include_str!("../../sql/postgres/list_kept.sql"), &params)? {
+            if each(retention::kept(&row)?)?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
     fn evidence(&self, tenant: &str, run_id: &str, records: &[u64]) -> Result<Evidence, StoreError> {
         let (stream, trace_id) = (format!("run/{run_id}"), trace_id(run_id));
         let records: Vec<i64> = records.iter().filter_map(|record| i64::try_from(*record).ok()).collect();
         let of_run: [Param<'_>; 2] = [(&tenant, Type::TEXT), (&stream, Type::TEXT)];
         let run: [Param<'_>; 3] = [(&tenant, Type::TEXT), (&run_id, Type::TEXT), (&trace_id, Type::TEXT)];
         let placed: [Param<'_>; 1] = [(&records, Type::INT8_ARRAY)];
-        let (transitions, tenant_transitions, rows, head) = self.wait(async {
-            let (transitions, tenant_transitions, rows, head) = tokio::join!(biased;
+        let (transitions, tenant_transitions, rows, head, archive, tombstone) = self.wait(async {
+            let (transitions, tenant_transitions, rows, head, archive, tombstone) = tokio::join!(biased;
                 self.client.query_typed(include_str!("../../sql/postgres/read_stream.sql"), &of_run),
                 self.client.query_typed(include_str!("../../sql/postgres/read_placed.sql"), &placed),
                 self.client.query_typed(include_str!("../../sql/postgres/read_run_rows_by_key.sql"), &run),
-                self.client.query_typed_opt(include_str!("../../sql/postgres/ledger_head.sql"), &[])
+                self.client.query_typed_opt(include_str!("../../sql/postgres/ledger_head.sql"), &[]),
+                self.client.query_typed_opt(include_str!("../../sql/postgres/read_archive.sql"), &run[..2]),
+                self.client.query_typed_opt(include_str!("../../sql/postgres/read_tombstone.sql"), &run[..2])
             );
-            Ok((transitions?, tenant_transitions?, rows?, head?))
+            Ok((transitions?, tenant_transitions?, rows?, head?, archive?, tombstone?))
         })?;
         Ok(Evidence {
             log: self.log.clone(),
@@ -219,6 +235,8 @@ impl Snapshot for PgSnapshot {
             shared: BTreeMap::new(),
             checkpoint: None,
             settled_id: head.map(|row| column(&row, 1)).transpose()?,
+            archive: archive.as_ref().map(retention::archive_row).transpose()?,
+            tombstone: tombstone.as_ref().map(retention::tombstone_row).transpose()?,
         })
     }
 

@@ -8,14 +8,15 @@ use runproof_proof::event::Stream;
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
-use super::Shared;
 use super::append::int;
 use super::connect::{Fate, connection};
 use super::open::{HeadRows, Transitions, read_heads};
 use super::session::{Failure, Param, begin, in_time};
-use crate::{CommandError, Stamp, TenantChange, tenant_event, without_value};
+use super::{Shared, retention};
+use crate::{CommandError, Retention, Stamp, TenantChange, tenant_event, without_value};
 
-enum Problem {
+/// Why a change of a tenant was taken back.
+pub(super) enum Problem {
     Command(CommandError),
     Failed(Failure),
 }
@@ -38,6 +39,9 @@ impl From<Failure> for Problem {
     }
 }
 
+/// Head of a tenant's stream, with the number of runs that it opened.
+pub(super) type Head = (StreamHead, u64);
+
 /// Changes a tenant.
 pub(super) async fn change(
     shared: &Shared,
@@ -46,7 +50,25 @@ pub(super) async fn change(
     stamp: &Stamp,
 ) -> Result<(), CommandError> {
     let client = connection(&shared.pool).await?;
-    match transaction(shared, &client, tenant, change, stamp).await {
+    let outcome = transaction(shared, &client, tenant, change, stamp).await;
+    end(shared, client, outcome).await
+}
+
+/// Makes one step of a run towards its tombstone.
+pub(super) async fn retain(shared: &Shared, tenant: &str, step: &Retention, stamp: &Stamp) -> Result<(), CommandError> {
+    let client = connection(&shared.pool).await?;
+    let outcome = async {
+        in_time(client.batch_execute(&begin([tenant]))).await?;
+        let head = locked(&client, tenant).await?;
+        retention::step(&shared.log, &client, tenant, head, step, stamp).await
+    };
+    let outcome = outcome.await;
+    end(shared, client, outcome).await
+}
+
+/// What a transaction comes to; one that failed is taken back.
+async fn end(shared: &Shared, client: Object, outcome: Result<(), Problem>) -> Result<(), CommandError> {
+    match outcome {
         Ok(()) => {
             shared.count(1);
             shared.committed(false);
@@ -95,6 +117,10 @@ async fn transaction(
         TenantChange::Erase { run_id, seq, field, index, .. } => {
             erase(shared, client, tenant, run_id, (*seq, field, *index), &at).await?;
         }
+        TenantChange::PlaceHold { run_id, reason } => {
+            retention::place_hold(client, tenant, run_id, head.0.next_seq, reason, &at).await?;
+        }
+        TenantChange::LiftHold { run_id, .. } => retention::lift_hold(client, tenant, run_id, &at).await?,
     }
     let mut transitions = Transitions::default();
     transitions.add(tenant, &stream, head.0.next_seq, std::slice::from_ref(&event.line));
@@ -115,12 +141,7 @@ async fn transaction(
 }
 
 /// The head of the tenant's stream, locked; a new tenant gets one.
-async fn lock(
-    client: &Client,
-    tenant: &str,
-    stream: &Stream,
-    change: &TenantChange,
-) -> Result<(StreamHead, u64), Problem> {
+async fn lock(client: &Client, tenant: &str, stream: &Stream, change: &TenantChange) -> Result<Head, Problem> {
     if *change == TenantChange::Create {
         let (name, head) = (stream.name(), StreamHead::default());
         let (seq, hash, last_at, runs) = (int(head.next_seq), head.head.hex(), int(head.last_at), 0i64);
@@ -138,6 +159,11 @@ async fn lock(
             _ => Ok((head, 0)),
         };
     }
+    locked(client, tenant).await
+}
+
+/// The head of the stream of a tenant that is there, locked.
+async fn locked(client: &Client, tenant: &str) -> Result<Head, Problem> {
     let tenants = vec![tenant];
     let params: [Param<'_>; 1] = [(&tenants, Type::TEXT_ARRAY)];
     let rows = in_time(client.query_typed(include_str!("../../sql/postgres/lock_heads.sql"), &params)).await?;
@@ -157,9 +183,15 @@ async fn erase(
     let no_run = || CommandError::NoRun { tenant: tenant.to_owned(), run_id: run_id.to_owned() };
     let no_value = || CommandError::NoValue { run_id: run_id.to_owned(), seq, field: field.to_owned() };
     let rows = in_time(super::claim::stream(client, tenant, run_id)).await?;
+    if rows.is_empty() && retention::standing(client, tenant, run_id).await?.is_archived {
+        return Err(CommandError::Archived(run_id.to_owned()).into());
+    }
     let run = crate::fold(&shared.log, tenant, run_id, &rows)?.ok_or_else(no_run)?;
     if run.seal.is_none() {
         return Err(CommandError::RunOpen(run_id.to_owned()).into());
+    }
+    if retention::standing(client, tenant, run_id).await?.is_archived {
+        return Err(CommandError::Archived(run_id.to_owned()).into());
     }
     let row = rows.iter().find(|row| row.holds(seq)).ok_or_else(no_value)?;
     let payloads = without_value(row, run_id, seq, field, index)?;

@@ -10,7 +10,7 @@ use runproof_proof::hash::Hash;
 use rusqlite::{Connection, OptionalExtension, ToSql, types::ToSqlOutput};
 
 use super::writer::Batch;
-use super::{read, unavailable};
+use super::{read, retention, unavailable};
 use crate::{CommandError, Opened, Stamp, TenantChange, tenant_event, without_value};
 
 struct Bound<'a>(&'a Cell);
@@ -184,7 +184,11 @@ pub(super) fn open_run(
     if !agent_exists(batch.connection, tenant, &request.agent)? {
         return Err(CommandError::NoAgent { tenant: tenant.clone(), agent: request.agent.clone() });
     }
-    if !read::stream(batch.connection, tenant, &Stream::Run(run_id.clone()).name())?.is_empty() {
+    let is_known = |connection| {
+        let standing = retention::standing(connection, tenant, run_id)?;
+        Ok::<_, StoreError>(standing.has_rows || standing.is_archived || standing.is_purged)
+    };
+    if is_known(batch.connection)? {
         return Err(CommandError::Refused(format!("run `{run_id}` exists already")));
     }
     let opening = admission::open(admitted, batch.log, &head, runs + 1, stamp.now, stamp.seed)
@@ -238,7 +242,11 @@ fn find_by_key(batch: &Batch<'_>, admitted: &Admitted, key: &str) -> Result<Opti
         at: format!("idempotency_keys[key={key}]"),
         problem: format!("run `{run_id}` has no events"),
     };
-    let run = read::load_run(batch.connection, batch.log, tenant, &run_id)?.ok_or_else(missing)?;
+    let run = read::load_run(batch.connection, batch.log, tenant, &run_id)?;
+    if run.is_none() && retention::standing(batch.connection, tenant, &run_id)?.is_purged {
+        return Err(CommandError::Purged(run_id));
+    }
+    let run = run.ok_or_else(missing)?;
     Ok(Some(Opened { run, fence: None, existing: true }))
 }
 
@@ -275,6 +283,10 @@ pub(super) fn change_tenant(
         TenantChange::Erase { run_id, seq, field, index, .. } => {
             erase(batch, tenant, run_id, *seq, field, *index, &at)?;
         }
+        TenantChange::PlaceHold { run_id, reason } => {
+            retention::place_hold(connection, tenant, run_id, head.next_seq, reason, &at)?;
+        }
+        TenantChange::LiftHold { run_id, .. } => retention::lift_hold(connection, tenant, run_id, &at)?,
     }
     batch.transition(tenant, &stream, head.next_seq, std::slice::from_ref(&event.line))?;
     write_head(batch.connection, tenant, &stream, &event.head, runs)?;
@@ -296,6 +308,9 @@ fn erase(
     let run = run.ok_or_else(|| CommandError::NoRun { tenant: tenant.to_owned(), run_id: run_id.to_owned() })?;
     if run.seal.is_none() {
         return Err(CommandError::RunOpen(run_id.to_owned()));
+    }
+    if retention::standing(batch.connection, tenant, run_id)?.is_archived {
+        return Err(CommandError::Archived(run_id.to_owned()));
     }
     let stream = Stream::Run(run_id.to_owned());
     let transitions = read::stream(batch.connection, tenant, &stream.name())?;

@@ -9,9 +9,9 @@ use runproof_proof::hash::Hash;
 use runproof_proof::merkle::Range;
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
-use super::read;
 use super::{SqliteStore, connect, unavailable};
-use crate::{CheckpointRow, EachRun, EachTransition, Evidence, RunStream, Snapshot, StoredTile};
+use super::{read, retention};
+use crate::{CheckpointRow, EachRun, EachTransition, Evidence, KeptRun, RunStream, Snapshot, StoredTile};
 
 /// Tables whose rows belong to a run, with the column that leads to them after the tenant.
 const RUN_KEYS: &[(&str, &str)] = &[
@@ -20,6 +20,7 @@ const RUN_KEYS: &[(&str, &str)] = &[
     ("aos_trace_steps", "trace_id"),
     ("run_seals", "run_id"),
     ("erasures", "run_id"),
+    ("holds", "run_id"),
 ];
 
 /// One state of the database, for as long as it lives. The log of SQLite grows meanwhile.
@@ -161,6 +162,21 @@ impl Snapshot for SqliteSnapshot {
         statement.query_row((tenant, stream), |row| row.get(0)).map_err(unavailable)
     }
 
+    fn kept(
+        &self,
+        each: &mut dyn FnMut(KeptRun) -> Result<ControlFlow<()>, StoreError>,
+    ) -> Result<ControlFlow<()>, StoreError> {
+        let mut statement =
+            self.connection.prepare(include_str!("../../sql/sqlite/list_kept.sql")).map_err(unavailable)?;
+        let mut rows = statement.query([None::<&str>]).map_err(unavailable)?;
+        while let Some(row) = rows.next().map_err(unavailable)? {
+            if each(retention::kept(row).map_err(unavailable)?)?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
     fn evidence(&self, tenant: &str, run_id: &str, records: &[u64]) -> Result<Evidence, StoreError> {
         let sql = "SELECT first_leaf, tenant_id, stream, first_seq, event_count, events, payloads FROM transitions
                    WHERE first_leaf = ?1";
@@ -178,6 +194,8 @@ impl Snapshot for SqliteSnapshot {
             shared: BTreeMap::new(),
             checkpoint: None,
             settled_id: None,
+            archive: retention::archive(&self.connection, tenant, run_id)?,
+            tombstone: retention::tombstone(&self.connection, tenant, run_id)?,
         })
     }
 
@@ -190,10 +208,17 @@ impl Snapshot for SqliteSnapshot {
         for (table, column) in RUN_KEYS {
             let run_id = if *column == "trace_id" { "substr(trace_id, 7)" } else { column };
             let is_trace = if *column == "trace_id" { "AND trace_id = 'trace_' || substr(trace_id, 7)" } else { "" };
+            // What a hold is on may be archived or purged; rows of everything else are gone then.
+            let is_kept = if *table == "holds" {
+                "AND (tenant_id, run_id) NOT IN (SELECT tenant_id, run_id FROM archives
+                     UNION ALL SELECT tenant_id, run_id FROM tombstones)"
+            } else {
+                ""
+            };
             let sql = format!(
                 "SELECT DISTINCT tenant_id, {column} FROM {table} AS found WHERE NOT EXISTS (
                      SELECT 1 FROM transitions AS other
-                     WHERE other.tenant_id = found.tenant_id AND other.stream = 'run/' || {run_id} {is_trace})"
+                     WHERE other.tenant_id = found.tenant_id AND other.stream = 'run/' || {run_id} {is_trace}) {is_kept}"
             );
             self.each_pair(&sql, &mut |tenant, id| each(table, tenant, id))?;
         }

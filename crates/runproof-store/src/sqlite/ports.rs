@@ -9,10 +9,10 @@ use runproof_engine::run::Run;
 use runproof_proof::hash::Hash;
 use runproof_proof::merkle::Range;
 
-use super::{SqliteStore, apply, claim, read, unavailable};
+use super::{SqliteStore, apply, claim, read, retention, unavailable};
 use crate::{
-    AgentRow, CommandError, Evidence, LeaseTerms, LimitRow, Opened, Reaped, Request, RunListing, Snapshot, Stamp,
-    Store, TenantChange, WorkerAbout, WorkerRow,
+    AgentRow, CommandError, Evidence, HoldRow, KeptRun, LeaseTerms, LimitRow, Opened, Reaped, Request, Retention,
+    RunListing, Snapshot, Stamp, Store, TenantChange, WorkerAbout, WorkerRow,
 };
 
 #[async_trait]
@@ -52,6 +52,23 @@ impl Store for SqliteStore {
     async fn change_tenant(&self, tenant: &str, change: TenantChange, stamp: Stamp) -> Result<(), CommandError> {
         let tenant = tenant.to_owned();
         self.submit(move |batch| apply::change_tenant(batch, &tenant, &change, &stamp)).await
+    }
+
+    async fn retain(&self, tenant: &str, step: Retention, stamp: Stamp) -> Result<(), CommandError> {
+        let tenant = tenant.to_owned();
+        self.submit(move |batch| retention::retain(batch, &tenant, &step, &stamp)).await
+    }
+
+    async fn over_before(&self, tenant: &str, time: &str, limit: usize) -> Result<Vec<String>, StoreError> {
+        self.read(|connection| retention::over_before(connection, tenant, time, limit))
+    }
+
+    async fn list_kept(&self, tenant: Option<&str>) -> Result<Vec<KeptRun>, StoreError> {
+        self.read(|connection| retention::list_kept(connection, tenant))
+    }
+
+    async fn list_holds(&self, tenant: &str) -> Result<Vec<HoldRow>, StoreError> {
+        self.read(|connection| retention::list_holds(connection, tenant))
     }
 
     async fn load_run(&self, tenant: &str, run_id: &str) -> Result<Option<Run>, StoreError> {

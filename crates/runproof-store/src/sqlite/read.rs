@@ -12,7 +12,8 @@ use runproof_proof::merkle::Range;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row};
 
-use super::unavailable;
+use super::{retention, unavailable};
+use crate::retention::run_of;
 use crate::tree::{TileId, subtree_root};
 use crate::{AgentRow, Evidence, Request, RunListing, TransitionRow, Tree, fold};
 
@@ -68,6 +69,11 @@ pub(super) fn load_run(
     run_id: &str,
 ) -> Result<Option<Run>, StoreError> {
     let transitions = stream(connection, tenant, &format!("run/{run_id}"))?;
+    if transitions.is_empty()
+        && let Some(archive) = retention::archive(connection, tenant, run_id)?
+    {
+        return run_of(log, tenant, run_id, &archive.bundle).map(Some);
+    }
     fold(log, tenant, run_id, &transitions)
 }
 
@@ -78,6 +84,7 @@ const RUN_TABLES: &[(&str, &str)] = &[
     ("aos_trace_steps", "run_id"),
     ("run_seals", "run_id"),
     ("erasures", "run_id"),
+    ("holds", "run_id"),
 ];
 
 pub(super) fn evidence(connection: &Connection, log: &str, tenant: &str, run_id: &str) -> Result<Evidence, StoreError> {
@@ -106,6 +113,8 @@ pub(super) fn evidence(connection: &Connection, log: &str, tenant: &str, run_id:
         shared,
         checkpoint: checkpoint(&snapshot)?,
         settled_id: None,
+        archive: retention::archive(&snapshot, tenant, run_id)?,
+        tombstone: retention::tombstone(&snapshot, tenant, run_id)?,
     })
 }
 
@@ -120,9 +129,12 @@ fn raw_rows(
 ) -> Result<Vec<RawRow>, StoreError> {
     let condition = format!(
         "{column} = ?1 AND (tenant_id = ?2 OR NOT EXISTS (
-             SELECT 1 FROM transitions AS other WHERE other.tenant_id = found.tenant_id AND other.stream = ?3))"
+             SELECT 1 FROM transitions AS other WHERE other.tenant_id = found.tenant_id AND other.stream = ?3)
+             AND NOT EXISTS (SELECT 1 FROM archives WHERE archives.tenant_id = found.tenant_id AND archives.run_id = ?4)
+             AND NOT EXISTS (
+                 SELECT 1 FROM tombstones WHERE tombstones.tenant_id = found.tenant_id AND tombstones.run_id = ?4))"
     );
-    select(connection, table, &condition, &[value, tenant, &format!("run/{run_id}")])
+    select(connection, table, &condition, &[value, tenant, &format!("run/{run_id}"), run_id])
 }
 
 /// Rows of a table under a condition, every stored column; generated ones are functions of the others.
@@ -185,7 +197,8 @@ pub(super) fn value(connection: &Connection, tenant: &str, key: &str) -> Result<
     row.optional().map_err(unavailable)
 }
 
-/// Number of leaves, from the last transition.
+/// Number of leaves, from the last transition. It is never one of a run that was removed: the event that says that the run
+/// is archived comes after all of them.
 pub(super) fn tree_size(connection: &Connection) -> Result<u64, StoreError> {
     let sql = "SELECT first_leaf + event_count FROM transitions ORDER BY first_leaf DESC LIMIT 1";
     Ok(connection.query_row(sql, [], |row| row.get(0)).optional().map_err(unavailable)?.unwrap_or(0))

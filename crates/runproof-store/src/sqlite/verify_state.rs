@@ -96,6 +96,50 @@ impl VerifyState {
         rows.collect::<Result<_, _>>().map_err(unavailable)
     }
 
+    /// Forgets what is archived and purged: it is read anew each time.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn forget_kept(&self) -> Result<(), StoreError> {
+        self.connection.execute_batch("DELETE FROM kept; DELETE FROM absent").map_err(unavailable)
+    }
+
+    /// Notes that a run has an archive or a tombstone.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn add_kept(&self, tenant: &str, run_id: &str) -> Result<(), StoreError> {
+        self.execute("INSERT OR REPLACE INTO kept VALUES (?1, ?2)", [tenant, run_id])
+    }
+
+    /// Whether a run has an archive or a tombstone.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn is_kept(&self, tenant: &str, run_id: &str) -> Result<bool, StoreError> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM kept WHERE tenant_id = ?1 AND run_id = ?2)";
+        let mut statement = self.connection.prepare_cached(sql).map_err(unavailable)?;
+        statement.query_row((tenant, run_id), |row| row.get(0)).map_err(unavailable)
+    }
+
+    /// Notes that a leaf is one of an archive, or of a tombstone.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn add_absent(&self, leaf: u64, is_purged: bool) -> Result<(), StoreError> {
+        self.execute("INSERT OR REPLACE INTO absent VALUES (?1, ?2)", (leaf, is_purged))
+    }
+
+    /// Whether a leaf is one of an archive (`false`) or of a tombstone (`true`).
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn absent(&self, leaf: u64) -> Result<Option<bool>, StoreError> {
+        let mut statement =
+            self.connection.prepare_cached("SELECT is_purged FROM absent WHERE leaf = ?1").map_err(unavailable)?;
+        statement.query_row([leaf], |row| row.get(0)).optional().map_err(unavailable)
+    }
+
     /// Keeps a finding.
     ///
     /// # Errors

@@ -95,7 +95,7 @@ pub(crate) fn what_is_not_there_is_read_as_nothing(subject: &mut dyn Subject) {
     assert!(none.transitions.is_empty() && none.rows.values().all(Vec::is_empty));
     assert_eq!(
         none.rows.keys().copied().collect::<Vec<_>>(),
-        ["aos_trace_steps", "aos_traces", "erasures", "run_seals", "runs"]
+        ["aos_trace_steps", "aos_traces", "erasures", "holds", "run_seals", "runs"]
     );
     assert_eq!(none.log, LOG);
     assert_eq!(none.tenant_transitions.len(), 2, "the tenant's own stream is there");

@@ -6,7 +6,7 @@ use runproof_store::postgres::{migrate, protections};
 use super::{NOW, migrated, number, refusal, taken, texts};
 use crate::cluster::{Own, connect, fresh_database};
 
-const HEAD: Status = Status { current: Some(3), head: 3 };
+const HEAD: Status = Status { current: Some(4), head: 4 };
 
 #[test]
 fn both_stores_have_the_same_versions() {
@@ -20,14 +20,14 @@ fn both_stores_have_the_same_versions() {
 async fn a_plan_names_what_is_missing_and_writes_nothing() {
     let database = fresh_database();
     let mut client = connect(&database.direct_url()).await.unwrap();
-    assert_eq!(migrate::status(&client).await.unwrap(), Status { current: None, head: 3 });
+    assert_eq!(migrate::status(&client).await.unwrap(), Status { current: None, head: 4 });
     assert_eq!(migrate::plan(&client).await.unwrap(), POSTGRES.iter().collect::<Vec<_>>());
     assert_eq!(number(&client, "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace").await, 0);
     assert_eq!(migrate::apply(&mut client, NOW).await.unwrap(), HEAD);
     assert_eq!(migrate::plan(&client).await.unwrap(), Vec::<&(u32, &str, &str)>::new());
     assert_eq!(migrate::apply(&mut client, "later").await.unwrap(), HEAD);
     assert_eq!(texts(&client, "SELECT applied_at FROM schema_migrations").await, [NOW, NOW, NOW]);
-    assert_eq!(texts(&client, "SELECT version_num FROM alembic_version").await, ["0003"]);
+    assert_eq!(texts(&client, "SELECT version_num FROM alembic_version").await, ["0004"]);
 }
 
 #[tokio::test]
@@ -44,7 +44,7 @@ async fn migrating_from_many_sessions_at_once_migrates_once() {
         assert_eq!(each.await.unwrap(), HEAD);
     }
     let client = connect(&database.direct_url()).await.unwrap();
-    assert_eq!(number(&client, "SELECT count(*) FROM schema_migrations").await, 3);
+    assert_eq!(number(&client, "SELECT count(*) FROM schema_migrations").await, 4);
 }
 
 #[tokio::test]
@@ -72,10 +72,10 @@ async fn a_migration_with_another_text_is_refused() {
 #[tokio::test]
 async fn a_newer_schema_is_refused() {
     let (_database, mut client) = migrated().await;
-    taken(&client, "INSERT INTO schema_migrations VALUES (4, 'next', 'x', 'now')").await;
+    taken(&client, "INSERT INTO schema_migrations VALUES (5, 'next', 'x', 'now')").await;
     let error = migrate::apply(&mut client, NOW).await.unwrap_err();
-    assert!(matches!(error, MigrateError::Newer { found: 4, head: 3 }), "{error:?}");
-    assert_eq!(migrate::status(&client).await.unwrap(), Status { current: Some(4), head: 3 });
+    assert!(matches!(error, MigrateError::Newer { found: 5, head: 4 }), "{error:?}");
+    assert_eq!(migrate::status(&client).await.unwrap(), Status { current: Some(5), head: 4 });
 }
 
 #[tokio::test]

@@ -202,6 +202,8 @@ async fn what_was_recorded_never_changes() {
         ("tenants", "tenants: rows cannot be changed"),
         ("agents", "agents: rows cannot be changed"),
         ("erasures", "erasures: rows cannot be changed"),
+        ("archives", "S6_IMMUTABILITY_VIOLATION: archives is append-only. UPDATE rejected."),
+        ("tombstones", "S6_IMMUTABILITY_VIOLATION: tombstones is append-only. UPDATE rejected."),
     ] {
         later_column(&client, table).await;
         for (column, value) in other_values(&client, table).await {
@@ -273,7 +275,13 @@ async fn nothing_that_was_written_is_deleted_or_truncated() {
     for table in ["transitions", "leaves", "run_seals", "checkpoints"] {
         texts.push((table, append_only(table, "DELETE"), append_only(table, "TRUNCATE")));
     }
-    for table in ["runs", "tenants", "agents", "erasures", "ledger_head"] {
+    texts.push((
+        "archives",
+        format!("{s6}archives direct DELETE not allowed. Purge the run."),
+        append_only("archives", "TRUNCATE"),
+    ));
+    texts.push(("tombstones", append_only("tombstones", "DELETE"), append_only("tombstones", "TRUNCATE")));
+    for table in ["runs", "tenants", "agents", "erasures", "ledger_head", "holds"] {
         let (delete, truncate) = plain(table);
         texts.push((table, delete, truncate));
     }
@@ -290,4 +298,39 @@ async fn nothing_that_was_written_is_deleted_or_truncated() {
     guarded.sort_unstable();
     wanted.sort_unstable();
     assert_eq!(guarded, wanted);
+}
+
+#[tokio::test]
+async fn a_hold_is_lifted_once_and_nothing_else_of_it_changes() {
+    let (_database, client) = migrated().await;
+    populate(&client, "t").await;
+    let text = "holds: a hold is lifted once, and nothing else of it changes";
+    later_column(&client, "holds").await;
+    for (column, value) in other_values(&client, "holds").await {
+        let lift = if column == "lifted_at" { "" } else { "lifted_at = 'now', " };
+        let value = if column == "lifted_at" { "NULL" } else { &value };
+        refused(&client, &format!("UPDATE holds SET {lift}{column} = {value}"), text).await;
+    }
+    taken(&client, "UPDATE holds SET lifted_at = 'now'").await;
+    refused(&client, "UPDATE holds SET lifted_at = 'later'", text).await;
+    refused(&client, "UPDATE holds SET lifted_at = NULL", text).await;
+}
+
+#[tokio::test]
+async fn what_is_held_stays_and_what_is_archived_goes() {
+    let (_database, client) = migrated().await;
+    populate(&client, "t").await;
+    refused(&client, "DELETE FROM runs", "runs: direct DELETE not allowed").await;
+    taken(&client, "UPDATE holds SET lifted_at = 'now'").await;
+    for table in ["aos_trace_steps", "aos_traces", "runs", "transitions", "run_seals", "archives"] {
+        taken(&client, &format!("DELETE FROM {table}")).await;
+    }
+    refused(&client, "DELETE FROM erasures", "erasures: direct DELETE not allowed").await; // of a run without an archive
+    let again = "INSERT INTO archives VALUES ('t', 'r', 1, '0-1', 'b', 'd', 'now')";
+    let text = "S6_IMMUTABILITY_VIOLATION: archives is append-only. INSERT rejected. The run is archived or purged.";
+    refused(&client, again, text).await;
+    let open = "INSERT INTO archives VALUES ('t', 'open', 1, '0-1', 'b', 'd', 'now')";
+    refused(&client, open, "archives: a run that is not over cannot be archived").await;
+    let rows = "INSERT INTO tombstones VALUES ('t', 'open', 1, '0-1', 'e', 'd', 'now')";
+    refused(&client, rows, "tombstones: a run that is not archived cannot be purged").await;
 }

@@ -115,7 +115,7 @@ fn what_is_no_database_of_ours_is_refused_by_name() {
 
     let path = dir.path().join("strange.db");
     raw(&path).execute_batch("CREATE TABLE mine (x)").unwrap();
-    refuses(&path, &keeper, "`{}` has schema version none, this program needs 3");
+    refuses(&path, &keeper, "`{}` has schema version none, this program needs 4");
     let path = dir.path().join("unfinished.db");
     sqlite::create(&path, "now").unwrap();
     refuses(&path, &keeper, "`{}` has no ledger");

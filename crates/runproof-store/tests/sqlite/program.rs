@@ -46,7 +46,7 @@ fn the_sql_of_the_reports_runs_in_the_sqlite_program() {
         "SELECT step_index, skill_name, status, duration_ms, cost_cents, source, level FROM aos_trace_steps WHERE trace_id = 'trace_r_1';",
         "0|look|success|0.0|0.00025|engine|INFO\n1|sum|success|0.0|0.00025|engine|INFO\n2|note|success|0.0|0.00025|engine|INFO\n3|gone|failure|0.0|0.0|engine|ERROR\n4|pay|success|0.0|0.00025|engine|INFO",
     );
-    check("SELECT version_num FROM alembic_version;", "0003");
+    check("SELECT version_num FROM alembic_version;", "0004");
 }
 
 #[test]

@@ -15,7 +15,7 @@ use crate::doubles::block_on;
 use crate::support::*;
 
 const NOW: &str = "2027-01-15T08:00:00.000000Z";
-const HEAD: Status = Status { current: Some(3), head: 3 };
+const HEAD: Status = Status { current: Some(4), head: 4 };
 
 pub(crate) fn spec() -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/spec/tables.md")).unwrap()
@@ -34,8 +34,8 @@ fn migrating_again_changes_nothing() {
     assert_eq!(sqlite::create(&disk.path, "later").unwrap(), HEAD);
     assert_eq!(sqlite::status(&disk.path).unwrap(), HEAD);
     assert_eq!(schema(&disk.raw()), before);
-    assert_eq!(names(&disk.raw(), "SELECT applied_at FROM schema_migrations"), [NOW, NOW, NOW]);
-    assert_eq!(names(&disk.raw(), "SELECT version_num FROM alembic_version"), ["0003"]);
+    assert_eq!(names(&disk.raw(), "SELECT applied_at FROM schema_migrations"), [NOW, NOW, NOW, NOW]);
+    assert_eq!(names(&disk.raw(), "SELECT version_num FROM alembic_version"), ["0004"]);
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn migrating_from_many_threads_at_once_migrates_once() {
                 });
             }
         });
-        assert_eq!(count(&raw(&path), "SELECT count(*) FROM schema_migrations"), 3);
+        assert_eq!(count(&raw(&path), "SELECT count(*) FROM schema_migrations"), 4);
     }
 }
 
@@ -70,15 +70,15 @@ fn a_migration_with_another_text_is_refused() {
 fn a_newer_schema_is_refused() {
     let mut disk = OnDisk::new();
     disk.close();
-    taken(&disk.raw(), "INSERT INTO schema_migrations VALUES (4, 'next', 'x', 'now')");
+    taken(&disk.raw(), "INSERT INTO schema_migrations VALUES (5, 'next', 'x', 'now')");
     let error = sqlite::create(&disk.path, NOW).unwrap_err();
-    let text = format!("`{}`: the database is at version 4, this program knows 3", disk.path.display());
+    let text = format!("`{}`: the database is at version 5, this program knows 4", disk.path.display());
     assert_eq!(error.to_string(), text);
-    let text = format!("`{}` has schema version 4, this program needs 3", disk.path.display());
+    let text = format!("`{}` has schema version 5, this program needs 4", disk.path.display());
     let error = SqliteStore::open_engine(&disk.path, disk.keeper.notary()).err().unwrap();
     assert_eq!(error.to_string(), text);
     assert_eq!(SqliteStore::open_reader(&disk.path).err().unwrap().to_string(), text);
-    assert_eq!(names(&disk.raw(), "SELECT version_num FROM alembic_version"), ["0004"]);
+    assert_eq!(names(&disk.raw(), "SELECT version_num FROM alembic_version"), ["0005"]);
 }
 
 /// A database of the first release: its schema, its ledger, and nothing of what came later.
@@ -110,12 +110,12 @@ fn of_the_first_release() -> (OnDisk, u64) {
 #[test]
 fn a_database_of_the_first_release_is_refused_migrated_and_then_works() {
     let (mut disk, leaves) = of_the_first_release();
-    let text = format!("`{}` has schema version 1, this program needs 3", disk.path.display());
+    let text = format!("`{}` has schema version 1, this program needs 4", disk.path.display());
     assert_eq!(SqliteStore::open_reader(&disk.path).err().unwrap().to_string(), text);
     assert_eq!(SqliteStore::open_engine(&disk.path, disk.keeper.notary()).err().unwrap().to_string(), text);
     assert_eq!(sqlite::create(&disk.path, "later").unwrap(), HEAD);
     let kept = names(&disk.raw(), "SELECT version || ' ' || applied_at FROM schema_migrations ORDER BY version");
-    assert_eq!(kept, [format!("1 {NOW}"), "2 later".to_owned(), "3 later".to_owned()]);
+    assert_eq!(kept, [format!("1 {NOW}"), "2 later".to_owned(), "3 later".to_owned(), "4 later".to_owned()]);
     disk.store = Some(Arc::new(SqliteStore::open_engine(&disk.path, disk.keeper.notary()).unwrap()));
     assert_eq!(block_on(disk.store().tree_size()).unwrap(), leaves, "the ledger goes on where it was");
     populate(disk.sqlite().as_ref());

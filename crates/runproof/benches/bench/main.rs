@@ -81,7 +81,7 @@ enum Part {
     Ledger,
     /// The real binary
     Program,
-    /// Many runs at a time on Postgres; starts a cluster of its own. RUNPROOF_BENCH_PEERS=1: and on two peers
+    /// Many runs at a time on Postgres; starts a cluster of its own. `RUNPROOF_BENCH_PEERS=1`: and on two peers
     Postgres,
     /// Claims from a long queue on Postgres
     Claims,

@@ -3,7 +3,7 @@
 use clap::Args;
 use runproof_engine::run::Run;
 use runproof_proof::finding::printable;
-use runproof_store::{RunListing, Store};
+use runproof_store::{KeptRun, RunListing, Store};
 use serde_json::{Value, json};
 
 use super::run::Shown;
@@ -49,20 +49,43 @@ pub(super) struct ListRuns {
     /// Most runs to list
     #[arg(long, default_value_t = 50)]
     limit: usize,
+    /// Also list the archived and purged runs
+    #[arg(long)]
+    all: bool,
 }
 
 impl ListRuns {
     pub(super) async fn run(self, output: Output) -> Result<u8, AppError> {
-        let runs = App::from_environment()?
-            .reader_of(self.tenant_id.as_deref())
-            .await?
-            .list_runs(self.tenant_id.as_deref(), self.limit)
-            .await?;
-        output.print(&json!({ "runs": runs }), || {
-            table(&["RUN", "NO", "TENANT", "AGENT", "STATUS", "WAITS FOR", "CREATED"], &rows(&runs))
+        let store = App::from_environment()?.reader_of(self.tenant_id.as_deref()).await?;
+        let runs = store.list_runs(self.tenant_id.as_deref(), self.limit).await?;
+        let mut kept = store.list_kept(self.tenant_id.as_deref()).await?;
+        kept.retain(|kept| runs.iter().all(|run| (&run.tenant_id, &run.run_id) != (&kept.tenant_id, &kept.run_id)));
+        let count = |state: &str| kept.iter().filter(|run| run.state == state).count();
+        let mut value = json!({ "runs": runs, "archived": count("archived"), "purged": count("purged") });
+        if self.all {
+            value["kept"] = json!(kept);
+        }
+        output.print(&value, || {
+            let mut text = table(&["RUN", "NO", "TENANT", "AGENT", "STATUS", "WAITS FOR", "CREATED"], &rows(&runs));
+            if self.all && !kept.is_empty() {
+                text.push('\n');
+                text.push_str(&table(&["RUN", "NO", "TENANT", "STATE", "SINCE"], &kept_rows(&kept)));
+            } else if !kept.is_empty() {
+                let (archived, purged) = (count("archived"), count("purged"));
+                text.push_str(&format!("{archived} archived and {purged} purged; --all lists them\n"));
+            }
+            text
         });
         Ok(0)
     }
+}
+
+fn kept_rows(kept: &[KeptRun]) -> Vec<Vec<String>> {
+    let row = |run: &KeptRun| {
+        let number = run.run_no.to_string();
+        vec![run.run_id.clone(), number, run.tenant_id.clone(), run.state.to_owned(), run.since.clone()]
+    };
+    kept.iter().map(row).collect()
 }
 
 fn rows(runs: &[RunListing]) -> Vec<Vec<String>> {
@@ -154,5 +177,9 @@ pub(super) async fn find_tenant(store: &dyn Store, run_id: &str, tenant: Option<
         return Ok(tenant);
     }
     let runs = store.list_runs(None, usize::MAX >> 1).await?;
-    runs.into_iter().find(|run| run.run_id == run_id).map(|run| run.tenant_id).ok_or_else(|| no_run("*", run_id))
+    if let Some(run) = runs.into_iter().find(|run| run.run_id == run_id) {
+        return Ok(run.tenant_id);
+    }
+    let kept = store.list_kept(None).await?.into_iter().find(|run| run.run_id == run_id);
+    kept.map(|run| run.tenant_id).ok_or_else(|| no_run("*", run_id))
 }

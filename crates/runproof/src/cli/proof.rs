@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use runproof_proof::finding;
-use runproof_proof::report::Report;
+use runproof_proof::report::{Report, Style};
 use runproof_proof::trust::Trust;
-use runproof_store::Store;
+use runproof_store::{Leaves, Store};
 use serde_json::json;
 
 use super::verify::{ReportStyle, check, print};
@@ -15,7 +15,7 @@ use crate::app::App;
 use crate::engine::no_run;
 use crate::error::{AppError, Code};
 use crate::output::{Output, shown};
-use crate::prove::{self, prove};
+use crate::prove::{self, Kept, prove};
 
 /// How long `run` and `proof` wait for a checkpoint that covers the seal.
 const ANCHOR_TIMEOUT: Duration = Duration::from_secs(5);
@@ -50,9 +50,41 @@ impl Proof {
             export(&proof, path, self.since)?;
             output.note(&format!("bundle written to {}", path.display()));
         }
-        print(output, &proof.report, self.style);
+        show(output, &proof, self.style);
         Ok(proof.report.verdict().exit_code())
     }
+}
+
+/// Prints the report, and what of the run is kept where its rows are gone.
+fn show(output: Output, proof: &prove::Proof, style: ReportStyle) {
+    let mut value = proof.report.to_json();
+    let more = match &proof.kept {
+        Kept::Rows => String::new(),
+        Kept::Archive { archived_at } => {
+            value["archived_at"] = json!(archived_at);
+            format!("\nThe run is archived since {archived_at}: this is about its archive.\n")
+        }
+        Kept::Tombstone(stone) => {
+            let row = &stone.row;
+            value["tombstone"] = json!({
+                "run_no": row.run_no,
+                "leaves": row.leaves,
+                "seal": row.seal,
+                "run_root": row.run_root,
+                "purged_at": row.purged_at,
+                "inclusion_proof": stone.proof.as_ref().map(|proof| proof.encode()),
+            });
+            format!(
+                "\nThe run was purged at {}. Its tombstone shows that it existed, its length and how it ended:\n  seal      {}\n  leaves    {}\n  run root  {}\n",
+                finding::printable(&row.purged_at),
+                finding::printable(&row.seal),
+                finding::printable(&row.leaves),
+                finding::printable(&row.run_root),
+            )
+        }
+    };
+    let style = Style { colour: output.colour(), events: style.events || output.verbose, explain: style.explain };
+    output.print(&value, || proof.report.to_text(style) + &more);
 }
 
 /// Proves a run; waits a little for a checkpoint when that is all that is missing.
@@ -131,6 +163,16 @@ pub(super) fn export(proof: &prove::Proof, path: &Path, since: Option<u64>) -> R
     Ok(bytes)
 }
 
+/// The newest run that has rows; without one, the archived run with the last place in the ledger.
+async fn newest(store: &dyn Store, tenant: Option<&str>) -> Result<Option<(String, String)>, AppError> {
+    if let Some(run) = store.list_runs(tenant, 1).await?.into_iter().next() {
+        return Ok(Some((run.tenant_id, run.run_id)));
+    }
+    let archived = store.list_kept(tenant).await?.into_iter().filter(|run| run.state == "archived");
+    let newest = archived.max_by_key(|run| Leaves::parse(&run.leaves).and_then(|leaves| leaves.last()));
+    Ok(newest.map(|run| (run.tenant_id, run.run_id)))
+}
+
 /// Exports and verifies the newest run.
 #[derive(Args)]
 pub(super) struct Last {
@@ -148,13 +190,12 @@ impl Last {
     pub(super) async fn run(self, output: Output) -> Result<u8, AppError> {
         let app = App::from_environment()?;
         let store = app.reader_of(self.tenant_id.as_deref()).await?;
-        let newest = store.list_runs(self.tenant_id.as_deref(), 1).await?.into_iter().next();
-        let newest = newest.ok_or_else(|| {
+        let (tenant, run_id) = newest(store.as_ref(), self.tenant_id.as_deref()).await?.ok_or_else(|| {
             AppError::new(Code::RunNone, format!("there is no run yet in `{}`", app.database))
                 .hint("runproof run --help")
         })?;
-        let proof = proved(store.as_ref(), &newest.tenant_id, &newest.run_id, &app, None).await?;
-        let path = self.bundle.unwrap_or_else(|| PathBuf::from(format!("{}.runproof", newest.run_id)));
+        let proof = proved(store.as_ref(), &tenant, &run_id, &app, None).await?;
+        let path = self.bundle.unwrap_or_else(|| PathBuf::from(format!("{run_id}.runproof")));
         let bytes = export(&proof, &path, None)?;
         let verifier = app.home.signer()?.verifier();
         let trust = Trust::in_key("local", verifier.clone());

@@ -18,7 +18,7 @@ pub(super) struct Cancel {
     which: Which,
 }
 
-fn clean(text: &str) -> Result<String, AppError> {
+pub(super) fn clean(text: &str) -> Result<String, AppError> {
     if text.contains('\0') || text.chars().count() > 1000 {
         return Err(AppError::new(
             Code::ReasonInvalid,

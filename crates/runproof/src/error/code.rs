@@ -112,6 +112,13 @@ codes! {
     RunPaused "run.paused" Refused;
     RunNotPaused "run.not_paused" Refused;
     RunCancelling "run.cancelling" Refused;
+    RunArchived "run.archived" Refused;
+    RunNotArchived "run.not_archived" Refused;
+    RunGone "run.gone" Refused;
+    RunHeld "run.held" Refused;
+    RunNotHeld "run.not_held" Refused;
+    RunTooYoung "run.too_young" Refused;
+    ArchiveUnverified "archive.unverified" Refused;
     ValueMissing "value.missing" Refused;
     EngineRefused "engine.refused" Refused;
     MigrateRoleMissing "migrate.role_missing" Refused;

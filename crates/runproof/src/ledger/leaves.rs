@@ -123,17 +123,34 @@ impl Walk<'_, '_> {
         position.tiles_root = tiles_root(self.work.snapshot, position.size);
     }
 
-    /// Goes on over leaves that no row holds, as far as tiles have them.
+    /// Goes on over leaves that no row holds, as far as tiles have them. An archive or a tombstone explains those that it
+    /// names; whether they are its own is looked at with it.
     fn fill(&mut self, until: u64) -> Result<(), StoreError> {
-        let next = self.tree.size();
-        let place = format!("transitions[first_leaf={next}]");
-        let finding = Finding::new(Code::RowMissing, "", place);
-        self.work.find(finding.differs(format!("rows that hold the leaves from {next} to {}", until - 1), "none"))?;
+        let mut missing: Option<(u64, u64)> = None;
         while self.tree.size() < until {
-            let Some(hash) = self.stored(self.tree.size())? else { break };
+            let next = self.tree.size();
+            let explained = self.work.state.absent(next)?;
+            match explained {
+                Some(false) => self.work.position.counts.archived_leaves += 1,
+                Some(true) => self.work.position.counts.purged_leaves += 1,
+                None => missing = Some(missing.map_or((next, next), |(first, _)| (first, next))),
+            }
+            if explained.is_some() {
+                self.report_missing(missing.take())?;
+            }
+            let Some(hash) = self.stored(next)? else {
+                missing = Some((missing.map_or(next, |(first, _)| first), until - 1));
+                break;
+            };
             self.push(hash)?;
         }
-        Ok(())
+        self.report_missing(missing)
+    }
+
+    fn report_missing(&mut self, missing: Option<(u64, u64)>) -> Result<(), StoreError> {
+        let Some((first, last)) = missing else { return Ok(()) };
+        let finding = Finding::new(Code::RowMissing, "", format!("transitions[first_leaf={first}]"));
+        self.work.find(finding.differs(format!("rows that hold the leaves from {first} to {last}"), "none"))
     }
 
     /// Which hash was signed as this leaf: that of the row or that of the tile.

@@ -103,18 +103,31 @@ fn record(
                 head.runs = body.run_no;
             }
             let stream = format!("run/{}", body.run_id);
-            if !work.snapshot.has_stream(tenant, &stream)? {
+            if !work.snapshot.has_stream(tenant, &stream)? && !work.state.is_kept(tenant, &body.run_id)? {
                 let finding = Finding::new(Code::RunMissing, &body.run_id, "transitions");
                 work.find(finding.differs("the events of a run that was opened", "none"))?;
             }
             work.state.add_record(tenant, &stream, first_leaf)
         }
         Body::TenantValueErased(body) => work.state.add_record(tenant, &format!("run/{}", body.run_id), first_leaf),
+        Body::TenantHoldPlaced(body) => work.state.add_record(tenant, &format!("run/{}", body.run_id), first_leaf),
+        Body::TenantHoldLifted(body) => work.state.add_record(tenant, &format!("run/{}", body.run_id), first_leaf),
+        Body::TenantRunArchived(body) => kept(work, tenant, &body.run_id, "archives", first_leaf),
+        Body::TenantRunPurged(body) => kept(work, tenant, &body.run_id, "tombstones", first_leaf),
         Body::TenantAgentCreated(body) => {
             work.state.add_record(tenant, &format!("agent/{}", body.agent_id), first_leaf)
         }
         _ => Ok(()),
     }
+}
+
+/// A run that was archived or purged has a row that says so, or what came after it.
+fn kept(work: &mut Work<'_>, tenant: &str, run_id: &str, table: &str, first_leaf: u64) -> Result<(), StoreError> {
+    if !work.state.is_kept(tenant, run_id)? {
+        let finding = Finding::new(Code::RowMissing, run_id, format!("{table}[run_id={run_id}]"));
+        work.find(finding.differs("a row", "none"))?;
+    }
+    work.state.add_record(tenant, &format!("run/{run_id}"), first_leaf)
 }
 
 /// The row of `tenants` or `agents` that an event calls for.

@@ -29,6 +29,9 @@ pub(super) fn gap(run_id: &str, stream: &str, expected: u64, first: u64) -> Find
 /// Whether an erasure is spoken of elsewhere that no record of the tenant's stream tells.
 pub(super) fn lacks_record(evidence: &Evidence, ours: &[Placed], tenant: &str, payloads: &[Finding]) -> bool {
     let records = ours.iter().filter(|placed| matches!(placed.entry.event.body, Body::TenantValueErased(_))).count();
+    if evidence.transitions.is_empty() {
+        return payloads.iter().any(|finding| finding.code == Code::PayloadErased); // the rows went with the run
+    }
     let rows = evidence.rows.get("erasures").map_or(0, |rows| rows.iter().filter(|row| is_of(row, tenant)).count());
     rows > records || payloads.iter().any(|finding| finding.code == Code::PayloadErased)
 }
@@ -89,6 +92,7 @@ pub(super) async fn leaves(
             Some(signed) if is_included(store, &item.entry.leaf, index, signed).await? => {
                 format!("ledger_tiles.hashes[leaf {index}]")
             }
+            Some(_) | None if item.in_archive => format!("archives.bundle or leaves[{}]", item.key),
             Some(_) | None => format!("transitions.first_leaf or events[{}]", item.key),
         };
         let shown = got.map_or("no such leaf".to_owned(), |hash| hash.hex());
@@ -126,7 +130,8 @@ fn payload(run_id: &str, item: &Placed, ours: &[Placed]) -> Vec<Finding> {
     let event = &item.entry.event;
     let Some(payload) = &item.entry.payload else { return Vec::new() };
     let find = |code, expected: String, got: String| {
-        let place = format!("transitions.payloads[{}]", item.key);
+        let column = if item.in_archive { "archives.bundle" } else { "transitions.payloads" };
+        let place = format!("{column}[{}]", item.key);
         Finding::new(code, run_id, place).at(event.seq).differs(expected, got)
     };
     let commitments = event.commitments();

@@ -52,11 +52,11 @@ fn a_role_without_a_database_does_not_migrate_the_embedded_store_in_its_place() 
 #[test]
 fn the_embedded_store_has_no_gate_and_shows_the_same() {
     let home = Home::initialised();
-    home.open().execute("DELETE FROM schema_migrations WHERE version = 3", []).unwrap();
+    home.open().execute("DELETE FROM schema_migrations WHERE version = 4", []).unwrap();
     let (code, status) = home.run_json(&["migrate", "--status"]);
-    assert_eq!((code, &status["current"], &status["head"]), (8, &json!("0002"), &json!("0003")));
+    assert_eq!((code, &status["current"], &status["head"]), (8, &json!("0003"), &json!("0004")));
     let missing = home.ok(&["migrate", "--dry-run"]);
-    assert_eq!(missing["would_apply"], json!([{ "version": "0003", "name": "workers" }]));
+    assert_eq!(missing["would_apply"], json!([{ "version": "0004", "name": "retention" }]));
     let home = Home::initialised();
     assert_eq!(home.ok(&["migrate", "--dry-run"])["would_apply"], json!([]));
     assert_eq!(home.ok(&["migrate"])["at_head"], true);
@@ -70,23 +70,23 @@ fn status_and_dry_run_need_no_gate_and_write_nothing() {
         let status = scene.ran(&mut scene.home.command(&["migrate", "--status"]));
         assert_eq!(status.code, 8, "{status:?}");
         let status = status.json();
-        assert_eq!((&status["current"], &status["head"]), (&json!("none"), &json!("0003")));
+        assert_eq!((&status["current"], &status["head"]), (&json!("none"), &json!("0004")));
         let place = status["database"].as_str().unwrap();
         assert!(place.starts_with("postgres://runproof@127.0.0.1:"), "{place}");
         assert!(status["given_up"][0].as_str().unwrap().contains("superuser"), "{status:#}");
 
         let missing = scene.ok(&mut scene.home.command(&["migrate", "--dry-run"]));
         let names: Vec<_> = missing["would_apply"].as_array().unwrap().iter().map(|one| one["name"].clone()).collect();
-        assert_eq!(names, ["init", "kv_expiry", "workers"]);
+        assert_eq!(names, ["init", "kv_expiry", "workers", "retention"]);
         let spoken = ran(&mut scene.home.command(&["migrate", "--dry-run", "-v"]));
         assert!(spoken.stdout.contains("would apply 0001_init") && spoken.stdout.contains("CREATE TABLE public.runs"));
         assert_eq!(scene.number(APPLIED), 0, "nothing was written");
 
         scene.ok(&mut scene.migrating(&[]));
         let status = scene.ok(&mut scene.home.command(&["migrate", "--status"]));
-        assert_eq!((&status["current"], &status["missing"]), (&json!("0003"), &json!([])));
+        assert_eq!((&status["current"], &status["missing"]), (&json!("0004"), &json!([])));
         assert_eq!(scene.ok(&mut scene.home.command(&["migrate", "--dry-run"]))["would_apply"], json!([]));
-        assert_eq!(scene.sql("SELECT version_num FROM alembic_version;"), [["0003"]]);
+        assert_eq!(scene.sql("SELECT version_num FROM alembic_version;"), [["0004"]]);
     }
 }
 
@@ -99,12 +99,12 @@ fn before_it_migrates_it_says_what_and_where_without_the_password() {
     assert_eq!(first.code, 0, "{first:?}");
     let place = scene.url.replace(&format!(":{PASSWORD}"), "");
     let banner =
-        format!("migrating {place}\n  role       prod\n  authority  neon\n  current    none\n  head       0003\n");
+        format!("migrating {place}\n  role       prod\n  authority  neon\n  current    none\n  head       0004\n");
     assert!(first.stderr.starts_with(&banner), "{}", first.stderr);
     assert!(first.stderr.contains("warning: DB_ROLE=prod, but `127.0.0.1` is this machine"), "{}", first.stderr);
     let again = ran(&mut scene.migrating(&[]));
     assert!(
-        again.code == 0 && again.stderr.contains("current    0003") && !again.stderr.contains("warning"),
+        again.code == 0 && again.stderr.contains("current    0004") && !again.stderr.contains("warning"),
         "{again:?}"
     );
 }
@@ -116,9 +116,9 @@ fn twice_at_once_is_once() {
         let children: Vec<_> = (0..4).map(|_| started(&mut scene.migrating(&["--json"]))).collect();
         for child in children {
             let ran = ended(child);
-            assert_eq!((ran.code, &ran.json()["current"]), (0, &json!("0003")), "{way:?}: {ran:?}");
+            assert_eq!((ran.code, &ran.json()["current"]), (0, &json!("0004")), "{way:?}: {ran:?}");
         }
-        assert_eq!(scene.sql("SELECT version FROM schema_migrations ORDER BY 1"), [["1"], ["2"], ["3"]]);
+        assert_eq!(scene.sql("SELECT version FROM schema_migrations ORDER BY 1"), [["1"], ["2"], ["3"], ["4"]]);
     }
 }
 
@@ -136,7 +136,7 @@ fn every_command_refuses_another_schema_and_says_what_to_do() {
     ];
     let before = scene.rows();
     for (statement, code, hint) in [
-        ("DELETE FROM schema_migrations WHERE version = 3", "store.not_migrated", "runproof migrate"),
+        ("DELETE FROM schema_migrations WHERE version = 4", "store.not_migrated", "runproof migrate"),
         ("INSERT INTO schema_migrations VALUES (99, 'later', '', '')", "store.schema", "newer"),
         ("DROP VIEW alembic_version; DROP TABLE schema_migrations", "store.not_migrated", "runproof migrate"),
     ] {

@@ -11,8 +11,10 @@ pub(crate) const KINDS: &[(&str, &str)] = &[
     ("agents", "projection"),
     ("aos_trace_steps", "projection"),
     ("aos_traces", "projection"),
+    ("archives", "evidence"),
     ("checkpoints", "evidence"),
     ("erasures", "projection"),
+    ("holds", "projection"),
     ("idempotency_keys", "operational"),
     ("kv", "operational"),
     ("ledger", "operational"),
@@ -25,10 +27,11 @@ pub(crate) const KINDS: &[(&str, &str)] = &[
     ("schema_migrations", "operational"),
     ("stream_heads", "operational"),
     ("tenants", "projection"),
+    ("tombstones", "evidence"),
     ("transitions", "evidence"),
 ];
 /// Tables that hold no row of a single run: the tests of `whole` are about them, or they are of a tenant.
-const OF_ALL_RUNS: &[&str] = &["agents", "tenants", "checkpoints", "ledger_tiles"];
+const OF_ALL_RUNS: &[&str] = &["agents", "tenants", "checkpoints", "ledger_tiles", "archives", "tombstones", "holds"];
 
 /// One row by its key.
 #[derive(Clone)]

@@ -221,6 +221,9 @@ fn column(kind: &str) -> Column {
     }
 }
 
+/// Rows, each with its table.
+type Rows = Vec<(usize, Vec<Value>)>;
+
 /// What passes of a sequencer write, each after so many jobs.
 #[derive(Default)]
 struct Places {
@@ -228,8 +231,8 @@ struct Places {
     jobs: u64,
     size: u64,
     ids: i64,
-    waiting: Vec<(usize, Vec<Value>)>,
-    passes: Vec<(u64, [Vec<(usize, Vec<Value>)>; 2])>,
+    waiting: Rows,
+    passes: Vec<(u64, [Rows; 2])>,
 }
 
 impl Places {

@@ -6,7 +6,7 @@ use runproof_engine::projection::{rfc3339, trace_id};
 use runproof_engine::run::{ActiveCall, Run, RunStatus, Settled, WaitReason};
 use runproof_proof::event::{Actor, EndStatus, StepStatus};
 use runproof_proof::finding::printable;
-use runproof_store::Store;
+use runproof_store::{CommandError, Store};
 use serde_json::{Value, json};
 
 use super::errors::{Errors, errors};
@@ -30,7 +30,12 @@ pub(in crate::cli) struct Shown {
 impl Shown {
     /// Reads a run of a tenant.
     pub(in crate::cli) async fn load(store: &dyn Store, tenant: &str, run_id: &str) -> Result<Self, AppError> {
-        let run = store.load_run(tenant, run_id).await?.ok_or_else(|| no_run(tenant, run_id))?;
+        let Some(run) = store.load_run(tenant, run_id).await? else {
+            let kept = store.list_kept(Some(tenant)).await?;
+            let is_purged = kept.iter().any(|kept| kept.run_id == run_id && kept.state == "purged");
+            let purged = || AppError::from(CommandError::Purged(run_id.to_owned()));
+            return Err(if is_purged { purged() } else { no_run(tenant, run_id) });
+        };
         let errors = errors(store, &run)?;
         Ok(Self { run, errors })
     }

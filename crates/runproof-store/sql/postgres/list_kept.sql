@@ -1,0 +1,7 @@
+-- Archived and purged runs, by tenant and number.
+SELECT tenant_id, run_id, run_no, 'archived', archived_at, leaves FROM public.archives
+WHERE $1::text IS NULL OR tenant_id = $1
+UNION ALL
+SELECT tenant_id, run_id, run_no, 'purged', purged_at, leaves FROM public.tombstones
+WHERE $1::text IS NULL OR tenant_id = $1
+ORDER BY 1, 3;

@@ -1,0 +1,2 @@
+-- Removes what is left of a run in this table; allowed only while what takes its place is there, and no hold is on it.
+DELETE FROM public.archives WHERE tenant_id = $1 AND run_id = $2;
