@@ -66,6 +66,8 @@ struct Placed {
     leaf_index: Option<u64>,
     /// What names the row that holds it.
     key: String,
+    /// What names the columns that give it this place.
+    columns: String,
     /// That row is one of `archives`, not of `transitions`.
     in_archive: bool,
 }
@@ -103,7 +105,7 @@ pub async fn prove(
     let kept = kept_as(&evidence);
     let leaves = placed.iter().map(|item| item.leaf_index).collect::<Option<Vec<u64>>>().and_then(Leaves::of);
     findings.extend(columns::missing_end(&evidence, &placed, tenant, run_id));
-    findings.extend(columns::places(run_id, &evidence.transitions, evidence.settled_id));
+    findings.extend(columns::places(run_id, &evidence.transitions, evidence.settled_id, None));
     let checkpoint = checkpoint(&evidence);
     let signed = checkpoint.as_ref().map(|(_, checkpoint)| checkpoint);
     findings.extend(columns::leaves(store, run_id, &placed, signed).await?);
@@ -151,11 +153,12 @@ struct Events {
 fn tenant_events(evidence: &Evidence, tenant: &str, run_id: &str) -> (Events, Events) {
     let stream = format!("tenant/{tenant}");
     let (mut ours, mut others) = (Events::default(), Events::default());
+    let last = columns::last_placed(&evidence.tenant_transitions);
     for row in &evidence.tenant_transitions {
         let mut findings = Vec::new();
         let seq = own_seq(row).unwrap_or(row.first_seq);
         let placed = read(run_id, std::slice::from_ref(row), (tenant, &stream), seq, &mut findings);
-        findings.extend(columns::places(run_id, std::slice::from_ref(row), evidence.settled_id));
+        findings.extend(columns::places(run_id, std::slice::from_ref(row), evidence.settled_id, last));
         let side =
             if placed.iter().any(|placed| concerns(&placed.entry.event, run_id)) { &mut ours } else { &mut others };
         side.placed.extend(placed);
@@ -272,6 +275,7 @@ fn read(
                         entry,
                         leaf_index: row.first_leaf.map(|first| first.saturating_add(index as u64)),
                         key: row.key(),
+                        columns: columns::of_place(row),
                         in_archive: false,
                     });
                 }

@@ -20,16 +20,31 @@ use rusqlite::types::Value as Cell;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::cluster::{self, Database};
+
 pub(crate) const TENANT: &str = "acme";
 pub(crate) const AGENT: &str = "scout";
 
 /// How long a test waits for another process before it says that nothing happened.
 const DEADLINE: Duration = Duration::from_secs(30);
 
+/// A store, and the way to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leg {
+    /// The embedded store.
+    Sqlite,
+    /// Postgres itself.
+    Postgres,
+    /// Postgres through PgBouncer in transaction mode.
+    Pooled,
+}
+
 /// One `RUNPROOF_HOME`, with the environment of the programs that are started in it.
 pub(crate) struct Home {
     folder: TempDir,
     variables: BTreeMap<String, String>,
+    /// Where the store is on Postgres.
+    pub(crate) postgres: Option<Database>,
 }
 
 /// What a program did.
@@ -64,15 +79,34 @@ impl Home {
         {
             variables.insert(name.to_owned(), value.to_owned());
         }
-        Self { folder: TempDir::new().unwrap(), variables }
+        Self { folder: TempDir::new().unwrap(), variables, postgres: None }
+    }
+
+    /// A home with one tenant and one agent, on this store.
+    pub(crate) fn on(leg: Leg) -> Self {
+        if leg == Leg::Sqlite {
+            return Self::initialised();
+        }
+        let database = cluster::fresh_database();
+        let url = if leg == Leg::Postgres { database.direct_url() } else { database.pooled_url() };
+        let gate = [("DATABASE_URL", url.as_str()), ("DB_ROLE", "staging"), ("DB_AUTHORITY", "local")];
+        let mut home = gate.iter().fold(Self::empty(), |home, (name, value)| home.with(name, value));
+        home.postgres = Some(database);
+        home.ok(&["migrate"]);
+        home.populate();
+        home
+    }
+
+    fn populate(&self) {
+        self.ok(&["init"]);
+        self.ok(&["create-tenant", "--id", TENANT]);
+        self.ok(&["create-agent", "--name", AGENT, "--tenant-id", TENANT]);
     }
 
     /// A home with one tenant and one agent.
     pub(crate) fn initialised() -> Self {
         let home = Self::empty();
-        home.ok(&["init"]);
-        home.ok(&["create-tenant", "--id", TENANT]);
-        home.ok(&["create-agent", "--name", AGENT, "--tenant-id", TENANT]);
+        home.populate();
         home
     }
 
@@ -184,6 +218,27 @@ impl Home {
         Worker { child }
     }
 
+    /// What the program of the distribution makes of this SQL: `sqlite3`, or `psql` as the owner of the database.
+    pub(crate) fn client(&self, sql: &str) -> Ran {
+        let Some(database) = &self.postgres else { return self.sqlite3(sql) };
+        let mut command = Command::new("psql");
+        command.args(["-X", "-At", "-q", "-v", "ON_ERROR_STOP=1", "-c", sql]).arg(database.direct_url());
+        ran(command.stdin(Stdio::null()))
+    }
+
+    /// Where the store is, as the program names it.
+    pub(crate) fn place(&self) -> String {
+        match self.postgres {
+            None => self.database().display().to_string(),
+            Some(_) => self.variables["DATABASE_URL"].clone(),
+        }
+    }
+
+    /// How the store's program prints what is true.
+    pub(crate) fn yes(&self) -> &'static str {
+        if self.postgres.is_some() { "t" } else { "1" }
+    }
+
     /// What `sqlite3`, the program of the distribution, makes of this SQL.
     pub(crate) fn sqlite3(&self, sql: &str) -> Ran {
         let mut command = Command::new("sqlite3");
@@ -191,16 +246,21 @@ impl Home {
         ran(&mut command)
     }
 
-    /// Rows as `sqlite3` prints them; fails when it refuses.
+    /// Rows as [`Self::client`] prints them; fails when it refuses.
     pub(crate) fn sql(&self, sql: &str) -> Vec<Vec<String>> {
-        let ran = self.sqlite3(sql);
+        let ran = self.client(sql);
         assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{sql}");
         ran.stdout.lines().map(|line| line.split('|').map(str::to_owned).collect()).collect()
     }
 
     /// Every row of every table, in order: equal before and after means that nothing was written.
     pub(crate) fn dump(&self) -> String {
-        dump(&self.open())
+        if self.postgres.is_none() {
+            return dump(&self.open());
+        }
+        let tables = self.sql("SELECT tablename FROM pg_catalog.pg_tables WHERE schemaname = 'public' ORDER BY 1");
+        let rows = |table: &String| self.client(&format!("SELECT t::text FROM public.{table} AS t ORDER BY 1")).stdout;
+        tables.iter().map(|table| format!("{}\n{}", table[0], rows(&table[0]))).collect()
     }
 }
 

@@ -2,6 +2,7 @@
 //! names the place. The same for every byte of a bundle.
 
 mod bundle;
+mod postgres;
 mod rows;
 pub(crate) mod scene;
 mod whole;

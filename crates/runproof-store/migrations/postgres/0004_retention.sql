@@ -144,7 +144,7 @@ BEGIN
     FOREACH v_table IN ARRAY ARRAY['archives', 'tombstones', 'holds'] LOOP
         EXECUTE format('ALTER TABLE public.%I ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY', v_table);
         EXECUTE format('CREATE POLICY of_tenants ON public.%I TO runproof_engine, runproof_api USING '
-            '(tenant_id = ANY (string_to_array(current_setting(''runproof.tenants'', true), '','')))', v_table);
+            '((tenant_id = ANY (string_to_array(current_setting(''runproof.tenants'', true), '',''))) IS TRUE)', v_table);
         EXECUTE format('CREATE POLICY of_readers ON public.%I FOR SELECT TO runproof_auditor, runproof_retention '
             'USING (true)', v_table);
         EXECUTE format('CREATE POLICY of_owner ON public.%I TO %I USING (true)', v_table, current_user);

@@ -150,11 +150,10 @@ async fn commit(shared: &Arc<Shared>, jobs: Vec<Job>, mut unsure: bool) {
 }
 
 /// Tells everybody what became of a batch that is committed.
-async fn settle(shared: &Arc<Shared>, jobs: Vec<Job>, passed: &BTreeSet<(String, String)>, unsure: bool) {
+async fn settle(shared: &Arc<Shared>, jobs: Vec<Job>, passed: &BTreeSet<usize>, unsure: bool) {
     let mut sealed = false;
-    for job in jobs {
-        let key = (job.append.tenant.clone(), job.append.run_id.clone());
-        let result = if passed.contains(&key) {
+    for (number, job) in jobs.into_iter().enumerate() {
+        let result = if passed.contains(&number) {
             Ok(())
         } else if unsure {
             // It was sent before, and nobody knows what came of it.
@@ -184,8 +183,8 @@ impl From<Failure> for Problem {
     }
 }
 
-/// One transaction. Answers the runs that passed the fence.
-async fn attempt(shared: &Shared, jobs: &[Job]) -> Result<BTreeSet<(String, String)>, Problem> {
+/// One transaction. Answers which jobs passed the fence.
+async fn attempt(shared: &Shared, jobs: &[Job]) -> Result<BTreeSet<usize>, Problem> {
     let client = connection(&shared.pool).await.map_err(Problem::Connection)?;
     let outcome = transaction(shared, &client, jobs).await;
     let lost = matches!(&outcome, Err(Problem::Failed(failure)) if failure.fate() == Fate::Unknown);
@@ -198,13 +197,16 @@ async fn attempt(shared: &Shared, jobs: &[Job]) -> Result<BTreeSet<(String, Stri
     outcome
 }
 
-async fn transaction(shared: &Shared, client: &Client, jobs: &[Job]) -> Result<BTreeSet<(String, String)>, Problem> {
+async fn transaction(shared: &Shared, client: &Client, jobs: &[Job]) -> Result<BTreeSet<usize>, Problem> {
     let begin = begin(jobs.iter().map(|job| job.append.tenant.as_str()));
     let heads = Heads::of(jobs);
     let steps = jobs.iter().flat_map(|job| &job.append.rows.steps);
     let steps = Columns::of(STEP, steps).map_err(Problem::Connection)?;
+    let numbers = (1_i64..).zip(jobs).flat_map(|(number, job)| job.append.rows.steps.iter().map(move |_| number));
+    let numbers: Vec<i64> = numbers.collect();
     let mut params = heads.params();
     params.extend(steps.params());
+    params.push((&numbers, Type::INT8_ARRAY));
     let sql = include_str!("../../sql/postgres/append.sql");
     let rows = in_time(async {
         let (begun, rows) = tokio::join!(biased;client.batch_execute(&begin), client.query_typed(sql, &params));
@@ -215,14 +217,11 @@ async fn transaction(shared: &Shared, client: &Client, jobs: &[Job]) -> Result<B
     let mut passed = BTreeSet::new();
     let mut version = None;
     for row in &rows {
-        passed.insert((row.try_get(0).map_err(Failure::Said)?, row.try_get(1).map_err(Failure::Said)?));
-        version = row.try_get::<_, Option<i64>>(2).map_err(Failure::Said)?;
+        let number: i64 = row.try_get(0).map_err(Failure::Said)?;
+        passed.extend(usize::try_from(number - 1));
+        version = row.try_get::<_, Option<i64>>(1).map_err(Failure::Said)?;
     }
-    let ours: Vec<&Append> = jobs
-        .iter()
-        .map(|job| &job.append)
-        .filter(|append| passed.contains(&(append.tenant.clone(), append.run_id.clone())))
-        .collect();
+    let ours: Vec<&Append> = passed.iter().filter_map(|number| jobs.get(*number)).map(|job| &job.append).collect();
     for append in &ours {
         write_values(client, append, version).await?;
     }

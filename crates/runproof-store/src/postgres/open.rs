@@ -260,6 +260,7 @@ struct Asked<'a> {
     tenants: Vec<&'a str>,
     agents: Vec<&'a str>,
     runs: Vec<&'a str>,
+    streams: Vec<String>,
     keys: Vec<Option<&'a str>>,
     owners: Vec<Option<&'a str>>,
 }
@@ -271,16 +272,18 @@ impl<'a> Asked<'a> {
             tenants: jobs.iter().map(|job| request(job).tenant.as_str()).collect(),
             agents: jobs.iter().map(|job| request(job).agent.as_str()).collect(),
             runs: jobs.iter().map(|job| request(job).run_id.as_str()).collect(),
+            streams: jobs.iter().map(|job| Stream::Run(request(job).run_id.clone()).name()).collect(),
             keys: jobs.iter().map(|job| request(job).idempotency_key.as_deref()).collect(),
             owners: jobs.iter().map(|job| job.owner.as_deref()).collect(),
         }
     }
 
-    fn params(&self) -> [Param<'_>; 5] {
+    fn params(&self) -> [Param<'_>; 6] {
         [
             (&self.tenants, Type::TEXT_ARRAY),
             (&self.agents, Type::TEXT_ARRAY),
             (&self.runs, Type::TEXT_ARRAY),
+            (&self.streams, Type::TEXT_ARRAY),
             (&self.keys, Type::TEXT_ARRAY),
             (&self.owners, Type::TEXT_ARRAY),
         ]

@@ -24,6 +24,8 @@ pub const MAX_PLACED: usize = 4096;
 /// What begins a transaction of the sequencer. It sees the log's own stream and no tenant. What the server acknowledges
 /// before it is on disk must not be signed.
 pub(super) const BEGIN: &str = "BEGIN; SET LOCAL statement_timeout = '30s'; SET LOCAL lock_timeout = '10s'; \
+    SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_hashjoin = off; \
+    SET LOCAL enable_mergejoin = off; SET LOCAL jit = off; \
     SET LOCAL runproof.tenants = ','; SELECT set_config('synchronous_commit', 'on', true) \
     WHERE current_setting('synchronous_commit') = 'off'";
 

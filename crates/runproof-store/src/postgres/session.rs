@@ -13,9 +13,14 @@ use super::connect::LOST_AFTER;
 /// A parameter with its type, so that the server need not be asked.
 pub(super) type Param<'a> = (&'a (dyn ToSql + Sync), Type);
 
-/// What begins a transaction that may see these tenants.
+/// Every statement of a worker looks rows up by keys, a few for each parameter. A planner without statistics, or with those
+/// of an hour ago, takes the rows of a tenant for few and reads all of them instead.
+const BY_KEYS: &str = "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; \
+    SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; SET LOCAL jit = off";
+
+/// What begins a transaction that may see these tenants, and looks rows up by their keys.
 pub(super) fn begin<'a>(tenants: impl IntoIterator<Item = &'a str>) -> String {
-    format!("BEGIN; {}", settings(tenants))
+    format!("BEGIN; {}; {BY_KEYS}", settings(tenants))
 }
 
 /// What begins a transaction that reads one state.

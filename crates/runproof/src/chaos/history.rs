@@ -9,7 +9,7 @@ use runproof_proof::trust::Trust;
 use runproof_store::Store;
 
 use super::failed;
-use super::scenario::{COUNTERS, TENANTS, counter_key};
+use super::scenario::{COUNTERS, counter_key, tenants};
 use crate::error::AppError;
 use crate::prove::prove;
 
@@ -59,17 +59,17 @@ pub async fn read(
 ///
 /// # Errors
 /// [`AppError`] when the store cannot be read, or holds no number there.
-pub async fn counters(store: &dyn Store) -> Result<BTreeMap<(String, u64), u64>, AppError> {
+pub async fn counters(store: &dyn Store, runs: u32) -> Result<BTreeMap<(String, u64), u64>, AppError> {
     let mut counters = BTreeMap::new();
-    for tenant in TENANTS {
+    for tenant in tenants(runs) {
         for counter in 0..COUNTERS {
             let key = format!("default:{}", counter_key(counter));
-            let count = match store.read(tenant, &key).await? {
+            let count = match store.read(&tenant, &key).await? {
                 None => 0,
                 Some(stored) => serde_json::from_slice(&stored.value)
                     .map_err(|error| failed(format!("the value of `{key}` is no count: {error}")))?,
             };
-            counters.insert(((*tenant).to_owned(), counter), count);
+            counters.insert((tenant.clone(), counter), count);
         }
     }
     Ok(counters)

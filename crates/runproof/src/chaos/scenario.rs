@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use super::dice::Dice;
 
-/// Tenants of a trial.
-pub const TENANTS: &[&str] = &["chaos-a", "chaos-b"];
+/// Runs for which there is one tenant; there are two at least.
+const RUNS_OF_TENANT: u32 = 100;
 /// The agent of each tenant.
 pub const AGENT: &str = "monkey";
 /// Counters that the transactional steps of a tenant share.
@@ -36,6 +36,11 @@ pub struct Size {
     pub pooler: bool,
 }
 
+/// The tenants of so many runs.
+pub fn tenants(runs: u32) -> Vec<String> {
+    (0..(runs / RUNS_OF_TENANT).max(2)).map(|number| format!("chaos-{number}")).collect()
+}
+
 /// A whole trial.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scenario {
@@ -51,7 +56,7 @@ pub struct PlannedRun {
     /// Its number, from 0: the receiver knows it by that.
     pub number: u32,
     /// Tenant.
-    pub tenant: &'static str,
+    pub tenant: String,
     /// When it is opened.
     pub at: Duration,
     /// Steps.
@@ -129,14 +134,15 @@ impl Fault {
 impl Scenario {
     /// The trial of a seed.
     pub fn new(seed: u64, size: &Size) -> Self {
-        let mut dice = Dice::named(seed, "runs");
-        let mut runs: Vec<PlannedRun> = (0..size.runs).map(|number| run(&mut dice, number, size)).collect();
+        let (mut dice, tenants) = (Dice::named(seed, "runs"), tenants(size.runs));
+        let mut runs: Vec<PlannedRun> =
+            (0..size.runs).map(|number| run(&mut dice, number, &tenants, size.lasts)).collect();
         runs.sort_by_key(|run| (run.at, run.number));
         Self { runs, faults: faults(&mut Dice::named(seed, "faults"), size) }
     }
 }
 
-fn run(dice: &mut Dice, number: u32, size: &Size) -> PlannedRun {
+fn run(dice: &mut Dice, number: u32, tenants: &[String], lasts: Duration) -> PlannedRun {
     let count = dice.between(1, 6);
     let in_line = dice.percent(50);
     let steps = (0..count).map(|place| {
@@ -153,8 +159,8 @@ fn run(dice: &mut Dice, number: u32, size: &Size) -> PlannedRun {
     });
     let steps = steps.collect();
     // In bursts, so that a worker that dies has several runs.
-    let at = Duration::from_millis(dice.below(whole_ms(size.lasts) * 9 / 10) / BURST_MS * BURST_MS);
-    PlannedRun { number, tenant: TENANTS[number as usize % TENANTS.len()], at, steps }
+    let at = Duration::from_millis(dice.below(whole_ms(lasts) * 9 / 10) / BURST_MS * BURST_MS);
+    PlannedRun { number, tenant: tenants[number as usize % tenants.len()].clone(), at, steps }
 }
 
 /// How often each fault is injected: at least so often, and about so often in a minute.

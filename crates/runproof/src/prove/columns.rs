@@ -55,17 +55,33 @@ fn place(stream: &str, seq: u64) -> String {
     format!("transitions[stream={stream}, first_seq={seq}]")
 }
 
-/// Where places are given out after the commit: the row of a place names the transition that it is for, and every
-/// transition that is settled has one.
-pub(super) fn places(run_id: &str, rows: &[TransitionRow], settled_id: Option<i64>) -> Vec<Finding> {
+/// The columns that say which leaf the first event of a row is.
+pub(super) fn of_place(row: &TransitionRow) -> String {
+    match row.arrival {
+        Some(_) => format!("leaves.first_leaf or transitions.events[{}]", row.key()),
+        None => format!("transitions.first_leaf or events[{}]", row.key()),
+    }
+}
+
+/// Seq of the last transition of a stream that has a place.
+pub(super) fn last_placed(rows: &[TransitionRow]) -> Option<u64> {
+    rows.iter().filter(|row| row.first_leaf.is_some()).map(|row| row.first_seq).max()
+}
+
+/// Where places are given out after the commit: the row of a place names the transition that it is for. Every transition
+/// that is settled has one, and so has every transition before one of its stream that has. `last` is the last of these,
+/// where the rows are not the whole stream.
+pub(super) fn places(run_id: &str, rows: &[TransitionRow], settled_id: Option<i64>, last: Option<u64>) -> Vec<Finding> {
     let mut findings = Vec::new();
+    let last = last.or_else(|| last_placed(rows));
     for row in rows {
         let Some((id, of_place)) = row.arrival else { continue };
         if let Some(of_place) = of_place.filter(|of_place| *of_place != id) {
             let place = format!("leaves.transition_id or transitions.id[{}]", row.key());
             findings.push(Finding::new(Code::RowChanged, run_id, place).at(row.first_seq).differs(id, of_place));
         }
-        if row.first_leaf.is_none() && settled_id.is_some_and(|settled| id <= settled) {
+        let has_to = settled_id.is_some_and(|settled| id <= settled) || last.is_some_and(|last| row.first_seq < last);
+        if row.first_leaf.is_none() && has_to {
             let place = format!("leaves[{}]", row.key());
             findings.push(Finding::new(Code::RowMissing, run_id, place).at(row.first_seq).differs("a row", "none"));
         }
@@ -92,8 +108,7 @@ pub(super) async fn leaves(
             Some(signed) if is_included(store, &item.entry.leaf, index, signed).await? => {
                 format!("ledger_tiles.hashes[leaf {index}]")
             }
-            Some(_) | None if item.in_archive => format!("archives.bundle or leaves[{}]", item.key),
-            Some(_) | None => format!("transitions.first_leaf or events[{}]", item.key),
+            Some(_) | None => item.columns.clone(),
         };
         let shown = got.map_or("no such leaf".to_owned(), |hash| hash.hex());
         let (expected, got) =

@@ -65,7 +65,13 @@ pub(super) fn read(run_id: &str, archive: &ArchiveRow, trust: &Trust) -> (Vec<Pl
         findings.push(differs("leaves", &expected, &archive.leaves));
     }
     let mut indexes = leaves.iter().flat_map(Leaves::indexes);
-    let place = |entry| Placed { entry, leaf_index: indexes.next(), key: format!("run_id={run_id}"), in_archive: true };
+    let place = |entry| Placed {
+        entry,
+        leaf_index: indexes.next(),
+        key: format!("run_id={run_id}"),
+        columns: format!("archives.bundle or leaves[run_id={run_id}]"),
+        in_archive: true,
+    };
     (bundle.entries.into_iter().map(place).collect(), findings)
 }
 

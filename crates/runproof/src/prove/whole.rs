@@ -27,7 +27,7 @@ pub(crate) struct Told {
 pub(crate) fn transition(row: &TransitionRow, (tenant, stream): (&str, &str), seq: u64) -> Told {
     let mut findings = Vec::new();
     let placed = read("", std::slice::from_ref(row), (tenant, stream), seq, &mut findings);
-    findings.extend(columns::places("", std::slice::from_ref(row), None));
+    findings.extend(columns::places("", std::slice::from_ref(row), None, None));
     findings.extend(columns::payloads("", &placed, &[]));
     let rows = placed.iter().filter_map(shared::any_row).collect();
     Told { events: placed.into_iter().map(|placed| (placed.entry.event, placed.entry.leaf)).collect(), rows, findings }
@@ -55,7 +55,7 @@ pub(crate) fn run(
         Some(_) | None => read(run_id, &evidence.transitions, (tenant, &format!("run/{run_id}")), 0, &mut findings),
     };
     let (ours, _) = tenant_events(evidence, tenant, run_id);
-    findings.extend(columns::places(run_id, &evidence.transitions, evidence.settled_id));
+    findings.extend(columns::places(run_id, &evidence.transitions, evidence.settled_id, None));
     findings.extend(columns::missing_end(evidence, &placed, tenant, run_id));
     findings.extend(check_opened(run_id, &placed, &ours.placed));
     findings.extend(columns::payloads(run_id, &placed, &ours.placed));

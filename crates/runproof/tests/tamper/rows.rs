@@ -108,7 +108,7 @@ fn read(connection: &Connection, row: &RowKey, column: &str) -> Cell {
 }
 
 /// The smallest change to one character: a digit stays a digit, a letter a letter.
-fn flipped(text: &str, at: usize) -> String {
+pub(super) fn flipped(text: &str, at: usize) -> String {
     let other = |c: char| match c {
         '0'..='8' | 'a'..='y' | 'A'..='Y' => char::from(c as u8 + 1),
         '9' => '0',

@@ -251,15 +251,20 @@ impl Said {
 
     /// Whether a finding names the column of the table.
     pub(super) fn names(&self, table: &str, column: &str) -> bool {
-        self.places()
-            .iter()
-            .any(|place| place.starts_with(&format!("{table}.{column}")) || place.contains(&format!(" or {column}[")))
+        self.places().iter().any(|place| {
+            place.starts_with(&format!("{table}.{column}"))
+                || place.contains(&format!(" or {column}["))
+                || place.contains(&format!(" or {table}.{column}["))
+        })
     }
 
     /// Whether a finding names the table, by a row or a column of it.
     pub(super) fn names_table(&self, table: &str) -> bool {
         self.places().iter().any(|place| {
-            place.starts_with(&format!("{table}[")) || place.starts_with(&format!("{table}.")) || place == table
+            place.starts_with(&format!("{table}["))
+                || place.starts_with(&format!("{table}."))
+                || place.contains(&format!(" or {table}."))
+                || place == table
         })
     }
 

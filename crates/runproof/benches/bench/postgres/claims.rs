@@ -5,7 +5,8 @@
 
 use std::time::{Duration, Instant};
 
-use runproof_engine::admission::admit;
+use futures_util::future::join_all;
+use runproof_engine::admission::{RunRequest, admit};
 use runproof_engine::ports::Journal;
 use runproof_store::{Stamp, Store, WorkerAbout};
 use tokio_postgres::Client;
@@ -50,11 +51,15 @@ pub(crate) async fn measure(server: &Server, sizes: [usize; 2], rounds: usize, t
         for (name, size) in names.iter().zip(sizes) {
             queues.push(filled(server, name, scenario, size).await?);
         }
+        let about = WorkerAbout { version: "0".to_owned(), host: "here".to_owned(), concurrency: 1 };
+        for world in &queues {
+            world.store.register_worker(WORKER, &about).await?;
+        }
         let mut times = [Vec::new(), Vec::new()];
         for round in 0..rounds {
             for (world, times) in queues.iter().zip(&mut times) {
                 // Leases last for 10 s.
-                if round % 16 == 0 && !world.store.heartbeat(WORKER).await? {
+                if round % 4 == 0 && !world.store.heartbeat(WORKER).await? {
                     return Err("the claimer has no lease any more".into());
                 }
                 times.push(claim(world).await?);
@@ -80,9 +85,11 @@ async fn claim(world: &PgWorld) -> Outcome<Duration> {
     if claims.taken.len() != CLAIM || !claims.unreadable.is_empty() {
         return Err(format!("a claim brought {} runs", claims.taken.len()).into());
     }
-    for claimed in claims.taken {
-        world.store.give_back(&claimed.run.tenant, &claimed.run.id, &claimed.fence, 1).await?;
-    }
+    let back = claims
+        .taken
+        .iter()
+        .map(|claimed| world.store.give_back(&claimed.run.tenant, &claimed.run.id, &claimed.fence, 1));
+    join_all(back).await.into_iter().collect::<Result<(), _>>()?;
     Ok(time)
 }
 
@@ -91,22 +98,27 @@ async fn filled(server: &Server, name: &str, scenario: &Scenario, size: usize) -
     let world = PgWorld::new(server, name, Way::Direct, false).await?;
     let client = cluster::connect(&server.url(name)).await?;
     let tenants = scenario.tenants.min(size / 2);
-    for tenant in 0..tenants {
-        if tenant > 0 {
-            create_tenant(&world.engine, &tenant_name(tenant)).await?;
-        }
-        let real = if tenants == 1 { CLAIM } else { 1 };
-        for _ in 0..real {
-            let mut request = request(plan());
-            (request.tenant, request.agent) = (tenant_name(tenant), tenant_name(tenant));
-            let admitted = admit(request).map_err(|findings| format!("{findings:?}"))?;
-            world.store.open_run(admitted, None, Stamp { now: 1, seed: [1; 32], actor: actor() }).await?;
-        }
+    let all: Vec<usize> = (0..tenants).collect();
+    for some in all.chunks(64) {
+        let opened = some.iter().map(|tenant| open(&world, *tenant, if tenants == 1 { CLAIM } else { 1 }));
+        join_all(opened).await.into_iter().collect::<Outcome<()>>()?;
     }
     fill(&client, scenario, tenants, size).await?;
-    let about = WorkerAbout { version: "0".to_owned(), host: "here".to_owned(), concurrency: 1 };
-    world.store.register_worker(WORKER, &about).await?;
     Ok(world)
+}
+
+/// Makes a tenant, unless it is the one that every world has, and leaves runs of it in the queue.
+async fn open(world: &PgWorld, tenant: usize, runs: usize) -> Outcome<()> {
+    let name = tenant_name(tenant);
+    if tenant > 0 {
+        create_tenant(&world.engine, &name).await?;
+    }
+    for _ in 0..runs {
+        let request = RunRequest { tenant: name.clone(), agent: name.clone(), ..request(plan()) };
+        let admitted = admit(request).map_err(|findings| format!("{findings:?}"))?;
+        world.store.open_run(admitted, None, Stamp { now: 1, seed: [1; 32], actor: actor() }).await?;
+    }
+    Ok(())
 }
 
 fn tenant_name(index: usize) -> String {

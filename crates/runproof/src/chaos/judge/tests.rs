@@ -122,7 +122,7 @@ fn class(word: &str) -> EffectClass {
 /// What was seen of one run with one step, which took effect at these times.
 fn seen(effect: &str, pen: Pen, effects: &[u64]) -> Seen {
     let step = PlannedStep { class: class(effect), needs: Vec::new(), goes_on: false, delay_ms: 1, counter: 1 };
-    let planned = PlannedRun { number: 0, tenant: "chaos-a", at: Duration::ZERO, steps: vec![step] };
+    let planned = PlannedRun { number: 0, tenant: "chaos-a".to_owned(), at: Duration::ZERO, steps: vec![step] };
     let tally = Tally { arrivals: effects.len() as u64, effects: effects.to_vec(), keys: ["k".to_owned()].into() };
     let over_network = !matches!(class(effect), EffectClass::Pure | EffectClass::Transactional);
     Seen {

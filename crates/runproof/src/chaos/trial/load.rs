@@ -1,6 +1,6 @@
 //! What people do meanwhile: they open runs, look how they stand, and say what came of attempts that nobody knows of.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -114,7 +114,7 @@ async fn open_all(
 async fn open(engine: &Engine, run: &PlannedRun, receiver: std::net::SocketAddr) -> Result<String, AppError> {
     let request = RunRequest {
         run_id: runtime::new_id(),
-        tenant: run.tenant.to_owned(),
+        tenant: run.tenant.clone(),
         agent: AGENT.to_owned(),
         goal: format!("chaos {}", run.number),
         plan: Some(run.plan(receiver)),
@@ -136,6 +136,15 @@ async fn open(engine: &Engine, run: &PlannedRun, receiver: std::net::SocketAddr)
     }
 }
 
+/// Run and step.
+type Call = (String, String);
+
+/// The call for which a run waits for a person.
+fn held(run: &RunListing) -> Option<Call> {
+    let waits = run.wait_reason.as_deref() == Some("resolution");
+    Some((run.run_id.clone(), run.wait_ref.clone().filter(|_| waits)?))
+}
+
 struct Looker {
     app: App,
     surroundings: Surroundings,
@@ -148,46 +157,45 @@ impl Looker {
     async fn look(self) {
         let this = Arc::new(self);
         // By run and step: since when it waits.
-        let mut waiting: BTreeMap<(String, String), Instant> = BTreeMap::new();
+        let mut waiting: BTreeMap<Call, Instant> = BTreeMap::new();
+        let mut answering: BTreeSet<Call> = BTreeSet::new();
+        let mut answers: JoinSet<Call> = JoinSet::new();
         let mut store = None;
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
+            while let Some(Ok(call)) = answers.try_join_next() {
+                answering.remove(&call);
+            }
             if store.is_none() {
                 store = this.app.reader().await.ok();
             }
             // A database that is down now is looked at again: the trial ends when nothing changes for long.
             let Some(reader) = &store else { continue };
             let Ok(runs) = reader.list_runs(None, this.planned.len() * 2 + 100).await else { continue };
-            let held: Vec<&RunListing> =
-                runs.iter().filter(|run| run.wait_reason.as_deref() == Some("resolution")).collect();
+            let held: BTreeSet<Call> = runs.iter().filter_map(held).collect();
             let over = runs.iter().filter(|run| run.completed_at.is_some()).count() as u64;
             *lock(&this.shared.stand) = (over, held.len() as u64);
-            let held = held.into_iter().filter_map(|run| Some((run.run_id.clone(), run.wait_ref.clone()?)));
-            let held: Vec<(String, String)> = held.collect();
             waiting.retain(|call, _| held.contains(call));
-            let mut ready = Vec::new();
             for call in held {
                 let since = waiting.entry(call.clone()).or_insert_with(Instant::now);
-                if since.elapsed() > THINKS_FOR && !this.shared.may_surprise.load(Ordering::SeqCst) {
-                    ready.push(call);
+                let waits = since.elapsed() < THINKS_FOR || this.shared.may_surprise.load(Ordering::SeqCst);
+                if waits || answers.len() >= AT_ONCE || answering.contains(&call) {
+                    continue;
                 }
+                answering.insert(call.clone());
+                let this = Arc::clone(&this);
+                answers.spawn_blocking(move || this.answer(call));
             }
-            this.answer(ready).await;
         }
     }
 
-    /// Says what came of these calls: what the receiver knows.
-    async fn answer(self: &Arc<Self>, calls: Vec<(String, String)>) {
-        let mut answers = JoinSet::new();
-        for (run_id, step) in calls {
-            let Some(happened) = self.happened(&run_id, &step) else { continue };
-            while answers.len() >= AT_ONCE {
-                answers.join_next().await;
-            }
-            let this = Arc::clone(self);
-            answers.spawn_blocking(move || this.resolve(&run_id, &step, happened));
+    /// Says what came of a call: what the receiver knows of it.
+    fn answer(&self, call: Call) -> Call {
+        let (run_id, step) = &call;
+        if let Some(happened) = self.happened(run_id, step) {
+            self.resolve(run_id, step, happened);
         }
-        while answers.join_next().await.is_some() {}
+        call
     }
 
     /// Whether a call took effect. `None`: nobody has opened such a run.

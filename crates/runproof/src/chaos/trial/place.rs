@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::super::failed;
 use super::super::proxy::Proxy;
-use super::super::scenario::{AGENT, TENANTS};
+use super::super::scenario::{AGENT, tenants};
 use super::super::servers::{Programs, Servers, through};
 use super::super::workers::Surroundings;
 use super::{Options, Pooler, StoreChoice};
@@ -80,7 +80,7 @@ impl Place {
             if proxy.is_some() {
                 migrate(&direct, servers.is_some())?;
             }
-            initialise(&direct)
+            initialise(&direct, options.runs)
         })?;
         let key = NoteVerifier::parse(&vkey).map_err(|error| failed(format!("`init` printed no key: {error}")))?;
         let direct = app(&direct)?;
@@ -147,11 +147,11 @@ fn migrate(surroundings: &Surroundings, is_ours: bool) -> Result<(), AppError> {
 }
 
 /// Makes ledger, tenants and agents, by the commands that a person uses. Answers the key.
-fn initialise(surroundings: &Surroundings) -> Result<String, AppError> {
+fn initialise(surroundings: &Surroundings, runs: u32) -> Result<String, AppError> {
     let made = command(surroundings, &["init", "--json"])?;
-    for tenant in TENANTS {
-        command(surroundings, &["create-tenant", "--id", tenant, "--json"])?;
-        command(surroundings, &["create-agent", "--name", AGENT, "--tenant-id", tenant, "--json"])?;
+    for tenant in tenants(runs) {
+        command(surroundings, &["create-tenant", "--id", &tenant, "--json"])?;
+        command(surroundings, &["create-agent", "--name", AGENT, "--tenant-id", &tenant, "--json"])?;
     }
     let vkey = made.get("vkey").and_then(Value::as_str);
     vkey.map(str::to_owned).ok_or_else(|| failed("`init` printed no key"))

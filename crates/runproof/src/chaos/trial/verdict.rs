@@ -50,8 +50,8 @@ pub(super) async fn look(
             runs.extend(next(&mut reading).await?);
         }
         let (store, trust) = (Arc::clone(&store), place.trust.clone());
-        let (number, tenant, run_id) = (run.number, run.tenant, opened[&run.number].clone());
-        reading.spawn(async move { Ok(read(store.as_ref(), number, tenant, &run_id, &trust).await?) });
+        let (number, tenant, run_id) = (run.number, run.tenant.clone(), opened[&run.number].clone());
+        reading.spawn(async move { Ok(read(store.as_ref(), number, &tenant, &run_id, &trust).await?) });
     }
     while !reading.is_empty() {
         runs.extend(next(&mut reading).await?);
@@ -66,7 +66,7 @@ pub(super) async fn look(
         runs,
         strangers,
         tallies: receiver.tallies(),
-        counters: counters(store.as_ref()).await?,
+        counters: counters(store.as_ref(), u32::try_from(scenario.runs.len()).unwrap_or(u32::MAX)).await?,
         ledger: Some(ledger),
         killed: fleet.killed.clone(),
         woken: fleet.woken.clone(),
