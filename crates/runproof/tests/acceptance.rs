@@ -26,7 +26,7 @@ fn held(home: &Home) -> Value {
 fn the_preconditions_of_the_reports_hold(leg: Leg) {
     let home = Home::on(leg);
     let status = home.ok(&["migrate", "--status"]);
-    assert_eq!((&status["current"], &status["head"]), (&json!("0003"), &json!("0003")), "{status:#}");
+    assert_eq!((&status["current"], &status["head"]), (&json!("0004"), &json!("0004")), "{status:#}");
     assert_eq!(status["database"], json!(home.place()), "what is used is named");
     let skills = home.ok(&["list-skills"]);
     assert_eq!(skills["store"], Value::Null, "skills are the program's, not a store's");
