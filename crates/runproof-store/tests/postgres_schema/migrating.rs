@@ -26,7 +26,7 @@ async fn a_plan_names_what_is_missing_and_writes_nothing() {
     assert_eq!(migrate::apply(&mut client, NOW).await.unwrap(), HEAD);
     assert_eq!(migrate::plan(&client).await.unwrap(), Vec::<&(u32, &str, &str)>::new());
     assert_eq!(migrate::apply(&mut client, "later").await.unwrap(), HEAD);
-    assert_eq!(texts(&client, "SELECT applied_at FROM schema_migrations").await, [NOW, NOW, NOW]);
+    assert_eq!(texts(&client, "SELECT applied_at FROM schema_migrations").await, [NOW; 4]);
     assert_eq!(texts(&client, "SELECT version_num FROM alembic_version").await, ["0004"]);
 }
 
