@@ -201,7 +201,8 @@ fn cannot(what: &str, path: &Path, error: &std::io::Error) -> AppError {
 /// Replaces a file so that a crash leaves either the old one or the new one.
 fn write_durably(path: &Path, bytes: &[u8], mode: u32) -> Result<(), AppError> {
     let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".new");
+    // A name of its own: several workers of one home may write the same file at once.
+    temporary.push(format!(".new-{}", runtime::new_id()));
     let temporary = PathBuf::from(temporary);
     let write = || -> std::io::Result<()> {
         let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(mode).open(&temporary)?;
