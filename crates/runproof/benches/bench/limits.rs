@@ -90,8 +90,9 @@ pub(crate) fn jobs(database: &Path, most: usize) -> Outcome<Vec<Job>> {
             job.transition(row, &events, &payloads)?;
             job.put(sql!("insert_run"), as_opened(ended, &[(8, "queued")], &[19], &[23, 24, 25, 27, 28]));
             job.put(sql!("insert_trace"), as_opened(&traces[run][0], &[(4, "running")], &[], &[7, 8]));
-            let queued = [key, vec![owner, 1.into(), count.into(), place(&head), Value::Null]].concat();
-            job.put(sql!("enqueue_run"), queued);
+            let (agent, priority) = (ended[3].clone(), 5.into());
+            let queued = vec![owner, 1.into(), count.into(), place(&head), Value::Null, priority, agent];
+            job.put(sql!("enqueue_run"), [key, queued].concat());
         } else {
             let (seq, before) = heads[run].clone();
             let fence = [key, vec![owner.clone(), 1.into(), seq.into(), before.into()]].concat();
