@@ -266,11 +266,12 @@ pub struct RunListing {
 pub trait Notary: Send {
     /// The key.
     fn signer(&self) -> &NoteSigner;
-    /// Keeps a signed checkpoint; called after it is durable in the store.
+    /// Keeps a signed checkpoint, unless one of as many leaves or more is kept; called after it is durable in the store.
+    /// `lost` is one that an operator has given up: it is replaced, whatever its size.
     ///
     /// # Errors
     /// Text that says why it could not be kept; the store stops signing.
-    fn keep(&self, note: &str) -> Result<(), String>;
+    fn keep(&self, note: &str, lost: Option<&Checkpoint>) -> Result<(), String>;
     /// The newest checkpoint that was kept.
     fn last(&self) -> Option<Checkpoint>;
     /// Microseconds since 1970.

@@ -187,7 +187,7 @@ impl State {
         }
         let head = Checkpoint { origin: self.log.clone(), size: self.tree.size(), root: self.tree.root() };
         let note = head.sign(self.notary.signer());
-        match self.notary.keep(&note) {
+        match self.notary.keep(&note, None) {
             Ok(()) => {
                 self.checkpoints.insert(head.size, note);
             }

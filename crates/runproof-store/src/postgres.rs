@@ -62,7 +62,6 @@ const LANES: usize = 2;
 const TERMS: LeaseTerms = LeaseTerms {
     lasts: Duration::from_secs(10),
     renew_every: Duration::from_millis(2500),
-    grace: Duration::from_secs(1),
     margin: Duration::from_secs(2),
 };
 

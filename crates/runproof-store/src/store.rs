@@ -53,8 +53,6 @@ pub struct LeaseTerms {
     pub lasts: Duration,
     /// How often a heartbeat is sent.
     pub renew_every: Duration,
-    /// How long after its end a lease is left alone, before anybody frees the runs.
-    pub grace: Duration,
     /// With less than this left, no effect begins.
     pub margin: Duration,
 }
@@ -264,7 +262,7 @@ pub trait Store: Journal + KeyValues {
     /// [`StoreError`].
     async fn retire_worker(&self, worker: &str) -> Result<(), StoreError>;
 
-    /// Frees the runs of workers whose lease is over, and the grace after it.
+    /// Frees the runs of workers whose lease is over.
     ///
     /// # Errors
     /// [`StoreError`].

@@ -99,11 +99,16 @@ impl Notary for KeeperNotary {
         &self.signer
     }
 
-    fn keep(&self, note: &str) -> Result<(), String> {
+    fn keep(&self, note: &str, lost: Option<&Checkpoint>) -> Result<(), String> {
         if *self.keeper.0.broken.lock().unwrap() {
             return Err("the other medium is gone".to_owned());
         }
-        *self.keeper.0.last.lock().unwrap() = Some(read_note(note));
+        let mut last = self.keeper.0.last.lock().unwrap();
+        let new = read_note(note);
+        if last.as_ref().is_none_or(|last| last.size < new.size || Some(last) == lost) {
+            *last = Some(new);
+        }
+        drop(last);
         self.keeper.0.moved.notify_all();
         Ok(())
     }

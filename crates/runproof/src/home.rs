@@ -56,9 +56,8 @@ impl Home {
         // Private: the folder holds the key, and the database holds what the runs saw.
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder);
         made.map_err(|error| cannot("create", &self.folder, &error))?;
-        // Whoever does the same at the same time is waited for, and finds the key. The lock goes with the handle.
-        let alone = File::open(&self.folder).and_then(|folder| folder.lock().map(|()| folder));
-        let _alone = alone.map_err(|error| cannot("lock", &self.folder, &error))?;
+        // Whoever does the same at the same time is waited for, and finds the key.
+        let _alone = lock(&self.folder)?;
         let path = self.key_path();
         if path.exists() {
             // Whoever was stopped between the two files gets the second one now.
@@ -173,7 +172,13 @@ impl Notary for HomeNotary {
         &self.signer
     }
 
-    fn keep(&self, note: &str) -> Result<(), String> {
+    fn keep(&self, note: &str, lost: Option<&Checkpoint>) -> Result<(), String> {
+        let _alone = lock(self.path.parent().unwrap_or(Path::new("."))).map_err(|error| error.message)?;
+        let new = Note::parse(note.as_bytes()).map_err(|error| error.to_string())?;
+        let new = Checkpoint::parse(&new.text).map_err(|error| error.to_string())?;
+        if self.last().is_some_and(|last| last.size >= new.size && Some(&last) != lost) {
+            return Ok(()); // another process of this home was faster
+        }
         write_durably(&self.path, note.as_bytes(), 0o644).map_err(|error| error.message)
     }
 
@@ -189,6 +194,12 @@ impl Notary for HomeNotary {
     }
 }
 
+/// Keeps other processes out of a home as long as the handle lives.
+fn lock(folder: &Path) -> Result<File, AppError> {
+    let alone = File::open(folder).and_then(|folder| folder.lock().map(|()| folder));
+    alone.map_err(|error| cannot("lock", folder, &error))
+}
+
 fn cannot(what: &str, path: &Path, error: &std::io::Error) -> AppError {
     let missing = error.kind() == ErrorKind::NotFound && what == "read";
     AppError::new(Code::HomeIo, format!("cannot {what} `{}`: {error}", path.display())).hint(if missing {
@@ -201,8 +212,7 @@ fn cannot(what: &str, path: &Path, error: &std::io::Error) -> AppError {
 /// Replaces a file so that a crash leaves either the old one or the new one.
 fn write_durably(path: &Path, bytes: &[u8], mode: u32) -> Result<(), AppError> {
     let mut temporary = path.as_os_str().to_owned();
-    // A name of its own: several workers of one home may write the same file at once.
-    temporary.push(format!(".new-{}", runtime::new_id()));
+    temporary.push(".new");
     let temporary = PathBuf::from(temporary);
     let write = || -> std::io::Result<()> {
         let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(mode).open(&temporary)?;
@@ -215,4 +225,27 @@ fn write_durably(path: &Path, bytes: &[u8], mode: u32) -> Result<(), AppError> {
         }
     };
     write().map_err(|error| cannot("write", path, &error))
+}
+
+#[cfg(test)]
+mod tests {
+    use runproof_proof::hash::Hash;
+
+    use super::*;
+
+    #[test]
+    fn an_older_checkpoint_takes_no_newer_ones_place_unless_that_one_was_given_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::at(folder.path().to_owned());
+        home.create("log.test").unwrap();
+        let notary = home.notary().unwrap();
+        let head = |size| Checkpoint { origin: "log.test".to_owned(), size, root: Hash([7; 32]) };
+        let keep = |size, lost: Option<&Checkpoint>| {
+            notary.keep(&head(size).sign(notary.signer()), lost).unwrap();
+            notary.last().unwrap().size
+        };
+        assert_eq!([keep(20, None), keep(30, None), keep(25, None), keep(30, None)], [20, 30, 30, 30]);
+        assert_eq!(keep(26, Some(&head(29))), 30, "another one was given up");
+        assert_eq!(keep(26, Some(&head(30))), 26);
+    }
 }

@@ -16,6 +16,7 @@ use runproof_engine::driver::Left;
 use runproof_engine::ports::{Claims, UNREADABLE_FOR, Unreadable};
 use runproof_engine::run::Run;
 use runproof_proof::finding::counted;
+use tokio::sync::Notify;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, timeout};
 
@@ -61,7 +62,8 @@ enum Phase {
 pub async fn work(engine: Arc<Engine>, options: Options, output: Output) -> Result<u64, AppError> {
     engine.member.join(u32::try_from(options.concurrency).unwrap_or(u32::MAX)).await?;
     output.note(&format!("registered as {}", engine.member.name()));
-    let mut upkeep = upkeep::start(&engine, output);
+    let freed = Arc::new(Notify::new());
+    let mut upkeep = upkeep::start(&engine, output, &freed);
     let longest = if engine.store.lease().is_some() { LONGEST_AWAY } else { LONGEST_HERE };
     let mut work = Work {
         engine: Arc::clone(&engine),
@@ -73,6 +75,7 @@ pub async fn work(engine: Arc<Engine>, options: Options, output: Output) -> Resu
         pace: Pace::new(LOOK_AGAIN, longest),
         named: BTreeSet::new(),
         unreadable_until: u64::MAX >> 1,
+        freed,
     };
     let ended = work.run().await;
     work.tasks.shutdown().await;
@@ -100,6 +103,8 @@ struct Work {
     named: BTreeSet<(String, String)>,
     /// When the first of them comes again, in microseconds; without any, never.
     unreadable_until: u64,
+    /// Told when runs of workers that are gone are free again.
+    freed: Arc<Notify>,
 }
 
 impl Work {
@@ -121,7 +126,7 @@ impl Work {
                 Phase::Finishing(until) => Some(until),
                 Phase::Working | Phase::Releasing => None,
             };
-            let member = Arc::clone(&self.engine.member);
+            let (member, freed) = (Arc::clone(&self.engine.member), Arc::clone(&self.freed));
             tokio::select! {
                 () = tokio::time::sleep(self.pace.delay()) => {}
                 Some(ended) = self.tasks.join_next(), if !self.tasks.is_empty() => {
@@ -130,6 +135,7 @@ impl Work {
                 }
                 () = stops.wanted() => self.stop()?,
                 () = until(deadline) => self.release(),
+                () = freed.notified() => self.pace.reset(),
                 () = member.lapsed() => self.begin_anew().await,
             }
         }

@@ -213,16 +213,16 @@ BEGIN
     END LOOP;
 END $$;
 
--- Declares workers dead whose lease lapsed longer than p_grace ago, 10 at most; then gives back the runs of workers that
+-- Declares workers dead whose lease lapsed, 10 at most; then gives back the runs of workers that
 -- are dead or unknown, 500 at most, due at p_now. Answers how many of each; anybody may call it at any time.
-CREATE FUNCTION public.runproof_reap(p_grace interval, p_now bigint) RETURNS TABLE (workers bigint, runs bigint)
+CREATE FUNCTION public.runproof_reap(p_now bigint) RETURNS TABLE (workers bigint, runs bigint)
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off SET enable_seqscan = off
 SET enable_bitmapscan = off SET enable_sort = off SET enable_hashjoin = off SET enable_mergejoin = off
 AS $$
 BEGIN
     UPDATE public.workers w SET dead = true FROM (
-        SELECT l.id FROM public.workers l WHERE NOT l.dead AND l.lease_until < clock_timestamp() - p_grace
+        SELECT l.id FROM public.workers l WHERE NOT l.dead AND l.lease_until < clock_timestamp()
         ORDER BY l.id LIMIT 10 FOR UPDATE SKIP LOCKED) lapsed
     WHERE w.id = lapsed.id;
     GET DIAGNOSTICS workers = ROW_COUNT;
@@ -393,10 +393,10 @@ REVOKE ALL ON FUNCTION
     public.runproof_steps_delete(), public.runproof_transitions_number(), public.runproof_transitions_update(),
     public.runproof_tiles_update(),
     public.runproof_claim(text, bigint, int, int, text), public.runproof_due_by_agent(text, bigint, bigint, int),
-    public.runproof_reap(interval, bigint), public.runproof_unplaced(int), public.runproof_has_due(bigint, int),
+    public.runproof_reap(bigint), public.runproof_unplaced(int), public.runproof_has_due(bigint, int),
     public.runproof_owned(text)
     FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
-    public.runproof_claim(text, bigint, int, int, text), public.runproof_reap(interval, bigint),
+    public.runproof_claim(text, bigint, int, int, text), public.runproof_reap(bigint),
     public.runproof_unplaced(int), public.runproof_has_due(bigint, int), public.runproof_owned(text)
     TO runproof_engine;

@@ -1,2 +1,2 @@
 -- Declares workers dead whose lease is over, and lets their runs go on.
-SELECT workers, runs FROM public.runproof_reap($1 * interval '1 microsecond', $2)
+SELECT workers, runs FROM public.runproof_reap($1)

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use runproof_engine::ports::{Claimed, Claims, Fence, StoreError, Unreadable};
-use runproof_engine::run::Run;
+use runproof_engine::run::{Run, RunStatus};
 use runproof_proof::event::FORMAT_LEVEL;
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
@@ -172,8 +172,11 @@ async fn load_taken(
     .map_err(|failure| failure.unavailable())?;
     for Taken { tenant, run_id, epoch } in taken {
         let rows = streams.remove(&(tenant.clone(), run_id.clone())).unwrap_or_default();
-        match fold(&shared.log, &tenant, &run_id, &rows).and_then(|run| run.ok_or_else(|| no_events(&run_id))) {
+        let folded = fold(&shared.log, &tenant, &run_id, &rows).and_then(|run| run.ok_or_else(|| no_events(&run_id)));
+        match folded.and_then(|run| newest(run, epoch)) {
             Ok(run) => claims.taken.push(claimed(run, owner, epoch)),
+            // Between the claim and the look the lease lapsed, and somebody else went on with the run.
+            Err(_) if !still_has(client, owner, &tenant, &run_id, epoch).await? => {}
             Err(problem) => {
                 let fence = Fence { owner: owner.to_owned(), epoch };
                 give_back(shared, &tenant, &run_id, &fence, now.saturating_add(LEFT_FOR)).await?;
@@ -182,6 +185,21 @@ async fn load_taken(
         }
     }
     Ok(claims)
+}
+
+/// The run, if no event of it was written under this claim's epoch or a later one.
+fn newest(run: Run, epoch: u64) -> Result<Run, StoreError> {
+    if run.epoch < epoch && !matches!(run.status(), RunStatus::Ended(_)) {
+        return Ok(run);
+    }
+    let problem = format!("claimed with epoch {epoch}; the run is {} since epoch {}", run.status().word(), run.epoch);
+    Err(StoreError::Corrupt { at: format!("run_queue[run_id={}]", run.id), problem })
+}
+
+/// Whether a worker has this claim and no newer one took its place.
+async fn still_has(client: &Client, owner: &str, tenant: &str, run_id: &str, epoch: u64) -> Result<bool, StoreError> {
+    let held = owned(client, owner).await?;
+    Ok(held.iter().any(|held| held.tenant == tenant && held.run_id == run_id && held.epoch == epoch))
 }
 
 fn no_events(run_id: &str) -> StoreError {

@@ -11,7 +11,7 @@ use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
 use super::read::{column, natural};
-use super::sequencer::{BEGIN, Guard, Placed, SequenceError, Sequencer, int};
+use super::sequencer::{BEGIN, Placed, SequenceError, Sequencer, int};
 use super::session::{Param, in_time};
 use crate::Notary;
 
@@ -95,7 +95,7 @@ impl Sequencer {
             (transitions, more) = (transitions + placed, left);
         }
         let newest = self.sign(client, &mut found).await?;
-        self.keep(newest, Guard::Acknowledged).await?;
+        self.keep(newest, Some(&lost)).await?;
         Ok(Placed::Here { transitions, size: found.tree.size(), more: false })
     }
 

@@ -143,14 +143,6 @@ pub(super) struct Found {
     stored: Option<(Checkpoint, String)>,
 }
 
-/// Whether the newest checkpoint that was kept has to be in the tree.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Guard {
-    Kept,
-    /// Somebody has said that it is lost.
-    Acknowledged,
-}
-
 impl Sequencer {
     /// A sequencer of this log, with the key that signs.
     pub fn new(log: &str, notary: Box<dyn Notary>) -> Self {
@@ -175,7 +167,7 @@ impl Sequencer {
         });
         let found = self.find(client, &head.await?, kept).await?;
         in_time(client.batch_execute("COMMIT")).await?;
-        self.keep(found.stored, Guard::Kept).await
+        self.keep(found.stored, None).await
     }
 
     /// One pass: places what is committed and has no place, as much as one transaction may hold, and signs the head.
@@ -202,7 +194,7 @@ impl Sequencer {
         let mut found = self.find(client, &head, kept).await?;
         let (transitions, more) = self.append(client, &mut found, settles).await?;
         let newest = self.sign(client, &mut found).await?;
-        self.keep(newest, Guard::Kept).await?;
+        self.keep(newest, None).await?;
         Ok(Placed::Here { transitions, size: found.tree.size(), more })
     }
 
@@ -338,12 +330,16 @@ impl Sequencer {
         Ok(Some((checkpoint, note)))
     }
 
-    /// Keeps the newest checkpoint on the other medium, now that it is durable.
-    pub(super) async fn keep(&self, newest: Option<(Checkpoint, String)>, guard: Guard) -> Result<(), SequenceError> {
-        let kept = self.kept().filter(|_| guard == Guard::Kept).map_or(0, |kept| kept.size);
-        let Some((_, note)) = newest.filter(|(newest, _)| newest.size > kept) else { return Ok(()) };
-        let notary = Arc::clone(&self.notary);
-        let keeping = move || notary.lock().unwrap_or_else(PoisonError::into_inner).keep(&note);
+    /// Keeps the newest checkpoint on the other medium, now that it is durable; in place of a `lost` one, if an operator
+    /// has given that up.
+    pub(super) async fn keep(
+        &self,
+        newest: Option<(Checkpoint, String)>,
+        lost: Option<&Checkpoint>,
+    ) -> Result<(), SequenceError> {
+        let Some((_, note)) = newest else { return Ok(()) };
+        let (notary, lost) = (Arc::clone(&self.notary), lost.cloned());
+        let keeping = move || notary.lock().unwrap_or_else(PoisonError::into_inner).keep(&note, lost.as_ref());
         // It waits for a disk.
         let kept = tokio::task::spawn_blocking(keeping).await;
         kept.map_err(|error| error.to_string()).and_then(|kept| kept).map_err(SequenceError::NotKept)

@@ -55,8 +55,8 @@ pub(super) async fn retire(shared: &Shared, worker: &str) -> Result<(), StoreErr
 }
 
 pub(super) async fn reap(shared: &Shared) -> Result<Reaped, StoreError> {
-    let (grace, now) = (micros(shared.terms.grace), now());
-    let params: [Param<'_>; 2] = [(&grace, Type::FLOAT8), (&now, Type::INT8)];
+    let now = now();
+    let params: [Param<'_>; 1] = [(&now, Type::INT8)];
     let found = rows(shared, &[], include_str!("../../sql/postgres/reap.sql"), &params).await?;
     let Some(row) = found.first() else { return Ok(Reaped { workers: 0, runs: 0 }) };
     Ok(Reaped { workers: count(row, 0)?, runs: count(row, 1)? })

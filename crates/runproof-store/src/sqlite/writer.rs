@@ -124,7 +124,7 @@ impl Writer {
         let signed = read::checkpoint_size(&connection)?;
         let mut writer = Self::new(connection, log, tree, notary);
         writer.signed.0 = signed;
-        writer.sign();
+        writer.sign(None);
         Ok(writer)
     }
 
@@ -140,12 +140,12 @@ impl Writer {
                 Ok(job) => {
                     let sealed = self.batch(job, queue);
                     if self.is_due(sealed) {
-                        self.sign();
+                        self.sign(None);
                     }
                 }
-                Err(RecvTimeoutError::Timeout) => self.sign(),
+                Err(RecvTimeoutError::Timeout) => self.sign(None),
                 Err(RecvTimeoutError::Disconnected) => {
-                    self.sign();
+                    self.sign(None);
                     return;
                 }
             }
@@ -261,8 +261,9 @@ impl Writer {
         Ok(())
     }
 
-    /// Signs the head that is durable now, stores the checkpoint, and then keeps it on the other medium.
-    fn sign(&mut self) {
+    /// Signs the head that is durable now, stores the checkpoint, and then keeps it on the other medium, in place of the
+    /// `lost` one if there is any.
+    fn sign(&mut self, lost: Option<&Checkpoint>) {
         let size = self.tree.size();
         if size == self.signed.0 || self.mute.is_some() {
             return;
@@ -272,7 +273,7 @@ impl Writer {
         let row = (size, root.hex(), note.as_str());
         let insert = self.connection.prepare_cached(include_str!("../../sql/sqlite/insert_checkpoint.sql"));
         let stored = insert.and_then(|mut statement| statement.execute(row));
-        let kept = stored.map_err(|error| error.to_string()).and_then(|_| self.notary.keep(&note));
+        let kept = stored.map_err(|error| error.to_string()).and_then(|_| self.notary.keep(&note, lost));
         match kept {
             Ok(()) => {
                 self.signed = (size, Some(Instant::now()));
@@ -320,7 +321,7 @@ pub(super) fn create_ledger(connection: Connection, notary: Box<dyn Notary>, see
         writer.connection.execute_batch("COMMIT").map_err(unavailable)
     };
     steps(&mut writer)?;
-    writer.sign();
+    writer.sign(None);
     match writer.mute {
         Some(error) => Err(OpenError::Store(StoreError::Unavailable(error))),
         None => Ok(()),
@@ -368,7 +369,7 @@ pub(super) fn acknowledge_rollback(
     super::apply::write_head(&writer.connection, "", &Stream::Log, &head, runs)?;
     writer.write_tiles()?;
     writer.execute("COMMIT").map_err(uncertain)?;
-    writer.sign();
+    writer.sign(Some(&kept));
     match writer.mute {
         Some(error) => Err(OpenError::Store(StoreError::Unavailable(error))),
         None => Ok(()),

@@ -403,7 +403,21 @@ fn put(key: &str, value: &str) -> runproof_engine::skill::Write {
     }
 }
 
+/// One that opens the run, one for each step with what comes before it, and one that ends the run.
+fn a_run_of_k_steps_takes_k_plus_2_transactions(way: Way) {
+    let scene = Scene::new(way);
+    let store = Arc::clone(&scene.shaken) as Arc<dyn Store>;
+    for steps in [1, 5, 8] {
+        let each: Vec<_> = (0..steps).map(|step| json!({"id": format!("pay_{step}"), "skill": "pay"})).collect();
+        let before = scene.proxy.transactions();
+        let (run, _) = driven(&store, TENANT, &format!("r_{steps}"), plan(json!(each)));
+        assert_eq!(run.status(), RunStatus::Ended(EndStatus::Succeeded));
+        assert_eq!(scene.proxy.transactions() - before, steps + 2, "{steps} steps");
+    }
+}
+
 super::both_ways!(
+    a_run_of_k_steps_takes_k_plus_2_transactions,
     an_append_is_written_once,
     an_append_that_was_lost_and_fenced_is_refused_and_one_that_was_written_is_not,
     what_was_sent_and_is_then_refused_stays_unknown,

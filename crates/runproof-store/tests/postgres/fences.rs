@@ -11,6 +11,7 @@ use runproof_store::postgres::PgStore;
 use runproof_store::{Reaped, Store};
 use serde_json::json;
 
+use crate::cluster;
 use crate::conformance::append::first_append;
 use crate::doubles::{START, block_on};
 use crate::on_postgres::{OnPostgres, Way, runtime};
@@ -153,11 +154,42 @@ fn a_lease_that_lapsed_is_lost_for_good(way: Way) {
     assert_eq!(block_on(pair.first.heartbeat("w_1")), Ok(false));
     assert!(block_on(pair.first.claim("w_1", LATER, 1)).is_err());
     assert!(block_on(pair.first.claim_run("w_1", TENANT, "r_1")).is_err());
-    assert_eq!(block_on(pair.second.reap()), Ok(Reaped { workers: 0, runs: 0 }), "there is a grace");
-    pair.lapse("w_1", 2);
     assert_eq!(block_on(pair.second.reap()), Ok(Reaped { workers: 1, runs: 0 }));
     assert_eq!(block_on(pair.first.heartbeat("w_1")), Ok(false));
     assert_eq!(block_on(pair.first.heartbeat("nobody")), Ok(false));
+}
+
+/// The lease lapses between the claim and the look at the run, and another process is further by then.
+fn a_claim_that_was_overtaken_before_the_run_was_read_is_nobodys(way: Way) {
+    let pair = Pair::new(way);
+    pair.queue("r_1");
+    let [held] = <[_; 1]>::try_from(takes(&pair.second, "w_2")).unwrap();
+    let (append, _) = first_append(&held, Claim::Keep);
+    block_on(pair.second.append(append)).unwrap();
+    // As if the claim of `w_1` were the older one, and came to read only now.
+    pair.subject.raw("UPDATE public.run_queue SET owner = NULL, wake_at = 1, epoch = 0");
+    let other = runtime().block_on(cluster::connect(&pair.subject.database.direct_url())).unwrap();
+    let say = |sql: &str| runtime().block_on(other.batch_execute(sql)).unwrap();
+    let taken = std::thread::scope(|scope| {
+        say("BEGIN; LOCK TABLE public.transitions IN ACCESS EXCLUSIVE MODE");
+        let claim = scope.spawn(|| block_on(pair.first.claim("w_1", LATER, 100)).unwrap());
+        let is_taken = "SELECT FROM public.run_queue WHERE owner = 'w_1'";
+        while runtime().block_on(other.query_opt(is_taken, &[])).unwrap().is_none() {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        say("UPDATE public.run_queue SET owner = 'w_2', epoch = 2; COMMIT");
+        claim.join().unwrap()
+    });
+    assert_eq!((taken.taken.len(), taken.unreadable), (0, Vec::new()));
+    // The row of the queue alone says so: that is no claim that anybody can work under.
+    pair.subject.raw("UPDATE public.run_queue SET owner = NULL, wake_at = 1, epoch = 0");
+    let claims = block_on(pair.first.claim("w_1", LATER, 100)).unwrap();
+    assert_eq!(claims.taken.len(), 0);
+    let [unreadable] = <[_; 1]>::try_from(claims.unreadable).unwrap();
+    assert_eq!(
+        unreadable.problem.to_string(),
+        "the store is damaged at run_queue[run_id=r_1]: claimed with epoch 1; the run is running since epoch 1"
+    );
 }
 
 fn a_worker_that_retires_gives_back_at_once(way: Way) {
@@ -198,6 +230,7 @@ super::both_ways!(
     reaping_and_completion_leave_one_winner,
     two_processes_that_claim_at_once_take_no_run_twice,
     a_lease_that_lapsed_is_lost_for_good,
+    a_claim_that_was_overtaken_before_the_run_was_read_is_nobodys,
     a_worker_that_retires_gives_back_at_once,
     what_a_newer_version_wrote_is_left_alone_and_reported_where_it_cannot_be_read,
 );

@@ -32,6 +32,7 @@ struct Plan {
 struct State {
     plan: Option<Plan>,
     cuts: u32,
+    transactions: u64,
 }
 
 /// The proxy. Its threads end with their connections.
@@ -67,6 +68,11 @@ impl Proxy {
     /// Cuts, and does something before the store can know of it.
     pub(super) fn cut_and(&self, text: &'static str, cut: Cut, then: Option<Then>) {
         self.state.lock().unwrap().plan = Some(Plan { text, cut, then });
+    }
+
+    /// Transactions that the server has ended so far.
+    pub(super) fn transactions(&self) -> u64 {
+        self.state.lock().unwrap().transactions
     }
 
     /// Cuts so far; a cut that did not come to pass is forgotten.
@@ -190,6 +196,10 @@ impl Line {
             let mut progress = self.progress();
             let withheld = progress.withheld.as_ref().is_some_and(|(round, _)| *round == progress.answered + 1);
             if message[0] == b'Z' {
+                // The first one ends the making of the connection; those inside a transaction say `T`.
+                if progress.answered > 0 && message.last() == Some(&b'I') {
+                    self.state.lock().unwrap().transactions += 1;
+                }
                 progress.answered += 1;
                 if withheld {
                     let then = progress.withheld.take().and_then(|(_, then)| then);

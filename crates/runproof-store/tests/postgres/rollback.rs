@@ -232,8 +232,8 @@ impl Notary for Overtaken {
         &self.signer
     }
 
-    fn keep(&self, note: &str) -> Result<(), String> {
-        self.other.keep(note)
+    fn keep(&self, note: &str, lost: Option<&Checkpoint>) -> Result<(), String> {
+        self.other.keep(note, lost)
     }
 
     fn last(&self) -> Option<Checkpoint> {

@@ -273,18 +273,18 @@ async fn what_a_claim_costs_does_not_grow_with_the_queue() {
 #[tokio::test]
 async fn runs_of_dead_and_unknown_workers_are_free_again_and_nobody_elses() {
     let (_database, client) = migrated().await;
-    for (id, lease) in [("live", 60), ("lapsed", -1), ("gone", -10)] {
+    for (id, lease) in [("live", 60), ("gone", -1)] {
         worker(&client, id, lease).await;
     }
-    enqueue(&client, ["live", "lapsed", "gone", "unknown", "free"].map(|run| queued("t", run, 900))).await;
+    enqueue(&client, ["live", "gone", "unknown", "free"].map(|run| queued("t", run, 900))).await;
     client.batch_execute("UPDATE run_queue SET owner = run_id, epoch = 7 WHERE run_id <> 'free'").await.unwrap();
-    let reap = "SELECT workers * 1000 + runs FROM runproof_reap('5 seconds', 50)";
+    let reap = "SELECT workers * 1000 + runs FROM runproof_reap(50)";
     assert_eq!(number(&client, reap).await, 1_002);
     assert_eq!(number(&client, reap).await, 0);
     let freed = "SELECT run_id FROM run_queue WHERE owner IS NULL AND epoch = 8 AND wake_at = 50 ORDER BY run_id";
     assert_eq!(super::texts(&client, freed).await, ["gone", "unknown"]);
     assert_eq!(super::texts(&client, "SELECT id FROM workers WHERE dead").await, ["gone"]);
-    assert_eq!(super::texts(&client, "SELECT run_id FROM runproof_owned('lapsed')").await, ["lapsed"]);
+    assert_eq!(super::texts(&client, "SELECT run_id FROM runproof_owned('live')").await, ["live"]);
 }
 
 #[tokio::test]
@@ -295,7 +295,7 @@ async fn one_reaping_takes_ten_workers_and_five_hundred_runs() {
                 INSERT INTO run_queue (tenant_id, run_id, owner, epoch, next_seq, head)
                 SELECT 't', 'r' || i, 'nobody', 1, 1, 'h' FROM generate_series(1, 600) i";
     client.batch_execute(fill).await.unwrap();
-    let reap = "SELECT workers * 1000 + runs FROM runproof_reap('1 second', 50)";
+    let reap = "SELECT workers * 1000 + runs FROM runproof_reap(50)";
     for expected in [10_500, 2_100, 0] {
         assert_eq!(number(&client, reap).await, expected);
     }

@@ -168,7 +168,7 @@ async fn functions_that_see_every_tenant_are_for_the_engine_alone() {
     let (_database, client) = migrated().await;
     for call in [
         "runproof_claim('w', 0, 1, 1, '')",
-        "runproof_reap('1 s', 0)",
+        "runproof_reap(0)",
         "runproof_unplaced(1)",
         "runproof_has_due(0, 1)",
         "runproof_owned('w')",

@@ -90,6 +90,7 @@ impl Report {
             "recovery": {
                 "runs": recovery.count(), "p50_ms": milliseconds(50), "p99_ms": milliseconds(99), "max_ms": milliseconds(100),
                 "bound_ms": bound.map(whole_ms), "over_bound": bound.map(|bound| recovery.over(bound)),
+                "lost_again": recovery.lost_again(), "lost_again_max_ms": recovery.longest_again().map(whole_ms),
             },
         })
     }
@@ -148,7 +149,11 @@ impl Report {
         let bound = self
             .bound()
             .map_or_else(String::new, |bound| format!("; bound {}, {} over it", seconds(bound), recovery.over(bound)));
-        format!("{runs} lost their worker; p50 {}, p99 {}, max {}{bound}", at(50), at(99), at(100))
+        let again = recovery.longest_again().map_or_else(String::new, |longest| {
+            let runs = counted(recovery.lost_again(), "run", "runs");
+            format!("\n  {runs} lost the next worker too, before it wrote anything; max {}", seconds(longest))
+        });
+        format!("{runs} lost their worker; p50 {}, p99 {}, max {}{bound}{again}", at(50), at(99), at(100))
     }
 
     fn conclusion(&self) -> String {

@@ -91,7 +91,16 @@ impl Server {
             Way::Direct => self.own.direct_url(name),
             Way::Pooled => self.own.pooled_url(name),
         };
-        Ok(Address::parse(&url.replace("//runproof@", &format!("//{ROLE}@")))?)
+        let url = url.replace("//runproof@", &format!("//{ROLE}@"));
+        // The pooler may still remember that a database of this name went away.
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while let Err(error) = cluster::connect(&url).await {
+            if Instant::now() > deadline {
+                return Err(error.into());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(Address::parse(&url)?)
     }
 
     /// Removes a database, whoever is connected to it.

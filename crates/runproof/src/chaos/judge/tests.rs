@@ -304,5 +304,10 @@ fn recovery_is_the_time_from_the_kill_to_the_next_claim_of_what_the_worker_was_d
     for other in [kill(3, "w2"), kill(14, "w2"), kill(0, "w1")] {
         assert_eq!(recovery::measure(&runs, std::slice::from_ref(&other)).count(), 0, "{other:?}");
     }
+    assert_eq!((recovery.lost_again(), recovery.longest_again()), (0, None));
+    let pen = Pen::opened().claim(1, 1, "w1").intend(2, "read", 1).claim(23, 5, "w3");
+    let pen = pen.answer(23, 1, "unknown", "retry", "recovery").intend(23, "read", 2);
+    let again = recovery::measure(&seen("read", pen, &[]).runs, &[kill(3, "w1")]);
+    assert_eq!((again.count(), again.lost_again(), again.longest_again()), (0, 1, Some(Duration::from_secs(20))));
     assert_eq!(Recovery::default().percentile(99), None);
 }
