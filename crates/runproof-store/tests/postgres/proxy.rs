@@ -99,6 +99,8 @@ struct Progress {
     answered: u64,
     /// The round whose answer is not passed on, and what happens when it is there.
     withheld: Option<(u64, Option<Then>)>,
+    /// Nothing is passed on any more; the server learns of it when it has answered everything.
+    left: bool,
 }
 
 impl Line {
@@ -139,7 +141,7 @@ impl Line {
         self.end();
     }
 
-    /// The store's side alone is closed. The server learns of it when it answers.
+    /// The store's side alone is closed.
     fn leave(&self) {
         self.state.lock().unwrap().cuts += 1;
         drop(self.client.shutdown(Shutdown::Both));
@@ -172,9 +174,11 @@ impl Line {
                 if let Some(Plan { cut: Cut::After, then, .. }) = withhold.take_if(|plan| plan.cut == Cut::After) {
                     progress.withheld = Some((progress.asked, then));
                 }
+                // Before the server has it: its answer may be here at once.
+                progress.left = withhold.as_ref().is_some_and(|plan| plan.cut == Cut::Under);
             }
             write(&self.server, &message)?;
-            if withhold.as_ref().is_some_and(|plan| plan.cut == Cut::Under) && ends_a_round {
+            if ends_a_round && self.progress().left {
                 self.leave();
                 return Ok(());
             }
@@ -207,9 +211,15 @@ impl Line {
                     self.cut(then);
                     return Ok(());
                 }
+                if progress.left && progress.answered == progress.asked {
+                    drop(progress);
+                    self.end();
+                    return Ok(());
+                }
             }
+            let left = progress.left;
             drop(progress);
-            if !withheld {
+            if !withheld && !left {
                 write(&self.client, &message)?;
             }
         }
