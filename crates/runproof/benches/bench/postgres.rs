@@ -130,7 +130,14 @@ async fn round(
     end(begin(&world.engine, concurrency, plan.time / 8)).await?;
     pulse.take()?;
     let before = server.counters("load").await?;
-    one_run(&world.engine).await?; // its sessions are new
+    // Its sessions are new, and for a moment the pooler refuses logins after one that was ended.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while let Err(error) = one_run(&world.engine).await {
+        if Instant::now() > deadline {
+            return Err(error);
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     let (cpu, commits) = (system::cpu(), world.store.commits());
     let started = Instant::now();
     let mut load = Load { run_times: end(begin(&world.engine, concurrency, plan.time)).await?, ..Load::default() };
