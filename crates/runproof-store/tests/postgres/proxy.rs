@@ -141,12 +141,6 @@ impl Line {
         self.end();
     }
 
-    /// The store's side alone is closed.
-    fn leave(&self) {
-        self.state.lock().unwrap().cuts += 1;
-        drop(self.client.shutdown(Shutdown::Both));
-    }
-
     /// From the store to the server.
     fn ask(&self) -> Result<(), ()> {
         let first = read(&self.client, 0)?; // it has no tag
@@ -168,18 +162,23 @@ impl Line {
                 None => {}
             }
             let ends_a_round = matches!(message[0], b'Q' | b'S');
+            let mut leaves = false;
             if ends_a_round {
                 let mut progress = self.progress();
                 progress.asked += 1;
                 if let Some(Plan { cut: Cut::After, then, .. }) = withhold.take_if(|plan| plan.cut == Cut::After) {
                     progress.withheld = Some((progress.asked, then));
                 }
-                // Before the server has it: its answer may be here at once.
-                progress.left = withhold.as_ref().is_some_and(|plan| plan.cut == Cut::Under);
+                leaves = withhold.as_ref().is_some_and(|plan| plan.cut == Cut::Under);
+                progress.left = leaves;
+            }
+            if leaves {
+                // Before the server has it: once it has answered, the other thread closes both sides.
+                self.state.lock().unwrap().cuts += 1;
             }
             write(&self.server, &message)?;
-            if ends_a_round && self.progress().left {
-                self.leave();
+            if leaves {
+                drop(self.client.shutdown(Shutdown::Both)); // the store's side alone
                 return Ok(());
             }
         }
