@@ -30,15 +30,18 @@ struct Scenario {
     priority: &'static str,
 }
 
+/// As many in the short queue as in the long one, each with runs of every kind: only the length differs.
+const TENANTS: usize = 250;
+
 const SCENARIOS: &[Scenario] = &[
     Scenario { name: "one tenant", tenants: 1, wake_at: "1000 + i", priority: "5" },
-    Scenario { name: "many tenants", tenants: 1000, wake_at: "1000 + i", priority: "5" },
+    Scenario { name: "many tenants", tenants: TENANTS, wake_at: "1000 + i", priority: "5" },
     Scenario {
         name: "many tenants, two of three not due",
-        tenants: 1000,
+        tenants: TENANTS,
         // Due; not due, some with a higher priority than what is due; waiting for somebody.
-        wake_at: "CASE (i / 1000) % 3 WHEN 0 THEN 1000 + i WHEN 1 THEN 9000000000000000 END",
-        priority: "CASE (i / 1000) % 3 WHEN 1 THEN 4 + i % 3 ELSE 5 END",
+        wake_at: "CASE (i / TENANTS) % 3 WHEN 0 THEN 1000 + i WHEN 1 THEN 9000000000000000 END",
+        priority: "CASE (i / TENANTS) % 3 WHEN 1 THEN 4 + i % TENANTS % 3 ELSE 5 END",
     },
 ];
 
@@ -97,7 +100,7 @@ async fn claim(world: &PgWorld) -> Outcome<Duration> {
 async fn filled(server: &Server, name: &str, scenario: &Scenario, size: usize) -> Outcome<PgWorld> {
     let world = PgWorld::new(server, name, Way::Direct, false).await?;
     let client = cluster::connect(&server.url(name)).await?;
-    let tenants = scenario.tenants.min(size / 2);
+    let tenants = scenario.tenants.min(size / 4); // fewer in the quick mode
     let all: Vec<usize> = (0..tenants).collect();
     for some in all.chunks(64) {
         let opened = some.iter().map(|tenant| open(&world, *tenant, if tenants == 1 { CLAIM } else { 1 }));
@@ -126,7 +129,8 @@ fn tenant_name(index: usize) -> String {
 }
 
 async fn fill(client: &Client, scenario: &Scenario, tenants: usize, size: usize) -> Outcome<()> {
-    let Scenario { wake_at, priority, .. } = scenario;
+    let [wake_at, priority] =
+        [scenario.wake_at, scenario.priority].map(|sql| sql.replace("TENANTS", &tenants.to_string()));
     let sql = format!(
         "INSERT INTO public.run_queue (tenant_id, run_id, epoch, next_seq, head, wake_at, priority, agent_id)
          SELECT tenant, 'waits-' || i, 0, 5, repeat('0', 64), {wake_at}, {priority}, tenant FROM (
