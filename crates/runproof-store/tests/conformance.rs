@@ -36,6 +36,7 @@ macro_rules! held_to_it {
                 a_run_id_is_used_once_in_a_tenant,
                 an_append_at_a_stale_head_writes_nothing,
                 an_append_under_another_claim_writes_nothing,
+                an_end_under_another_claim_writes_nothing,
                 an_append_after_the_claim_was_given_back_writes_nothing,
                 a_run_that_is_over_takes_nothing_more,
                 a_run_without_a_plan_is_over_when_it_is_opened,

@@ -92,6 +92,7 @@ DECLARE
     v_wrapped    boolean := false;
     v_tenants    text[];
     v_priorities bigint[];
+    v_firsts     bigint[];
     v_locked     text[];
 BEGIN
     IF NOT EXISTS (SELECT 1 FROM public.workers w
@@ -104,8 +105,8 @@ BEGIN
     END IF;
     LOOP
         -- Steps from one pair of tenant and priority to the next, each with the run that has waited longest.
-        WITH RECURSIVE ring (tenant_id, priority, is_due, wrapped, place) AS (
-            SELECT v_at, 0::bigint, true, v_wrapped, 0
+        WITH RECURSIVE ring (tenant_id, priority, is_due, first, wrapped, place) AS (
+            SELECT v_at, 0::bigint, true, NULL::bigint, v_wrapped, 0
             UNION ALL
             SELECT next.tenant_id, next.priority,
                 next.wake_at <= p_now AND (next.format <= p_format OR EXISTS (SELECT 1 FROM (
@@ -113,7 +114,7 @@ BEGIN
                     WHERE q.tenant_id = next.tenant_id AND q.priority = next.priority AND q.owner IS NULL
                       AND q.wake_at <= p_now AND q.format <= p_format
                     ORDER BY q.wake_at, q.run_id LIMIT 1) readable)),
-                next.wrapped, ring.place + 1
+                CASE WHEN next.format <= p_format THEN next.wake_at END, next.wrapped, ring.place + 1
             FROM ring CROSS JOIN LATERAL (
                 (SELECT q.tenant_id, q.priority, q.wake_at, q.format, ring.wrapped FROM public.run_queue q
                  WHERE NOT ring.is_due AND q.owner IS NULL AND q.wake_at IS NOT NULL
@@ -130,7 +131,7 @@ BEGIN
                 LIMIT 1) next (tenant_id, priority, wake_at, format, wrapped)
             WHERE NOT next.wrapped OR next.tenant_id <= v_after
         ), looked_at AS (
-            SELECT ring.tenant_id, ring.priority, ring.wrapped, ring.place FROM ring
+            SELECT ring.tenant_id, ring.priority, ring.first, ring.wrapped, ring.place FROM ring
             WHERE ring.place > 0 AND ring.is_due AND NOT EXISTS (
                 SELECT 1 FROM public.limits l
                 WHERE l.tenant_id = ring.tenant_id AND l.agent_id = '' AND l.max_running <= (
@@ -138,8 +139,9 @@ BEGIN
                         WHERE q.tenant_id = l.tenant_id AND q.owner IS NOT NULL ORDER BY q.agent_id) held))
             LIMIT 64
         )
-        SELECT array_agg(t.tenant_id ORDER BY t.place), array_agg(t.priority ORDER BY t.place), bool_or(t.wrapped)
-        INTO v_tenants, v_priorities, v_wrapped FROM looked_at t;
+        SELECT array_agg(t.tenant_id ORDER BY t.place), array_agg(t.priority ORDER BY t.place),
+            array_agg(t.first ORDER BY t.place), bool_or(t.wrapped)
+        INTO v_tenants, v_priorities, v_firsts, v_wrapped FROM looked_at t;
         EXIT WHEN v_tenants IS NULL;
         v_at := v_tenants[cardinality(v_tenants)];
 
@@ -150,22 +152,26 @@ BEGIN
 
         RETURN QUERY
         WITH counted AS MATERIALIZED (
-            SELECT t.tenant_id, t.priority,
+            SELECT t.tenant_id, t.priority, t.first,
                 (SELECT count(*) FROM (SELECT 1 FROM public.run_queue q
                     WHERE q.tenant_id = t.tenant_id AND q.owner IS NOT NULL ORDER BY q.agent_id) held) AS running,
                 (SELECT l.max_running FROM public.limits l
                  WHERE l.tenant_id = t.tenant_id AND l.agent_id = '') AS max_running,
                 EXISTS (SELECT 1 FROM public.limits l WHERE l.tenant_id = t.tenant_id AND l.agent_id <> '') AS by_agent
-            FROM unnest(v_tenants, v_priorities) t (tenant_id, priority)
+            FROM unnest(v_tenants, v_priorities, v_firsts) t (tenant_id, priority, first)
             WHERE NOT EXISTS (SELECT 1 FROM public.limits l
                 WHERE l.tenant_id = t.tenant_id AND l.tenant_id || ',' || l.agent_id <> ALL (v_locked))
         ), tenant AS MATERIALIZED (
             -- One run of each tenant with no more going comes before the second of this one.
-            SELECT c.tenant_id, c.priority, c.running, c.by_agent, least(
+            SELECT c.tenant_id, c.priority, c.first, c.running, c.by_agent, least(
                 coalesce(c.max_running - c.running, p_limit),
                 greatest(1, p_limit + 1 - count(*) FILTER (WHERE NOT c.by_agent) OVER (ORDER BY c.running))) AS places
             FROM counted c WHERE c.max_running IS NULL OR c.running < c.max_running
         ), candidate AS (
+            -- Of a tenant that may get one run, the first one is known already.
+            SELECT t.tenant_id, t.running, t.places, t.by_agent, NULL AS run_id, t.priority, t.first AS wake_at
+            FROM tenant t WHERE NOT t.by_agent AND t.places = 1 AND t.first IS NOT NULL
+            UNION ALL
             SELECT t.tenant_id, t.running, t.places, t.by_agent, d.run_id, d.priority, d.wake_at
             FROM tenant t CROSS JOIN LATERAL (
                 SELECT due.run_id, due.priority, due.wake_at
@@ -175,7 +181,7 @@ BEGIN
                       AND q.wake_at <= p_now AND q.format <= p_format
                     ORDER BY q.wake_at, q.run_id LIMIT t.places) due
                 LIMIT t.places) d
-            WHERE NOT t.by_agent
+            WHERE NOT t.by_agent AND (t.places <> 1 OR t.first IS NULL)
             UNION ALL
             SELECT t.tenant_id, t.running, t.places, t.by_agent, d.run_id, d.priority, d.wake_at
             FROM tenant t CROSS JOIN LATERAL public.runproof_due_by_agent(t.tenant_id, p_now, t.places, p_format) d
@@ -325,7 +331,7 @@ END $$;
 -- Engine and api see the tenants that the transaction set; nothing set is nothing seen. Owner, auditor and retention see
 -- all. This holds against a WHERE that was forgotten, not against a person who can run SQL as one of these roles.
 -- IS TRUE keeps the condition out of the indexes: as one of theirs it counts as ten lookups, and a planner prefers to read
--- all rows of the tenant once. Statements name the tenant themselves.
+-- all rows of the tenant once. Statements name the tenant themselves. The SELECT makes the array once for each statement.
 DO $$
 DECLARE
     v_table  text;
@@ -339,7 +345,8 @@ BEGIN
     LOOP
         EXECUTE format('ALTER TABLE public.%I ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY', v_table);
         EXECUTE format('CREATE POLICY of_tenants ON public.%I TO runproof_engine, runproof_api USING '
-            '((%I = ANY (string_to_array(current_setting(''runproof.tenants'', true), '',''))) IS TRUE)', v_table, v_column);
+            '((%I = ANY ((SELECT string_to_array(current_setting(''runproof.tenants'', true), '',''))::text[])) '
+            'IS TRUE)', v_table, v_column);
         EXECUTE format('CREATE POLICY of_readers ON public.%I FOR SELECT TO runproof_auditor, runproof_retention '
             'USING (true)', v_table);
         EXECUTE format('CREATE POLICY of_owner ON public.%I TO %I USING (true)', v_table, current_user);

@@ -1,4 +1,5 @@
--- What is kept of runs that are over: archives, tombstones, and holds that keep both steps off.
+-- What is kept of runs that are over: archives, tombstones, and holds that keep both steps off. Then, as they look at that
+-- too, the functions that write runs.
 
 CREATE TABLE public.archives (
     tenant_id     text   COLLATE "C" NOT NULL,
@@ -144,7 +145,8 @@ BEGIN
     FOREACH v_table IN ARRAY ARRAY['archives', 'tombstones', 'holds'] LOOP
         EXECUTE format('ALTER TABLE public.%I ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY', v_table);
         EXECUTE format('CREATE POLICY of_tenants ON public.%I TO runproof_engine, runproof_api USING '
-            '((tenant_id = ANY (string_to_array(current_setting(''runproof.tenants'', true), '',''))) IS TRUE)', v_table);
+            '((tenant_id = ANY ((SELECT string_to_array(current_setting(''runproof.tenants'', true), '',''))::text[])) '
+            'IS TRUE)', v_table);
         EXECUTE format('CREATE POLICY of_readers ON public.%I FOR SELECT TO runproof_auditor, runproof_retention '
             'USING (true)', v_table);
         EXECUTE format('CREATE POLICY of_owner ON public.%I TO %I USING (true)', v_table, current_user);
@@ -170,3 +172,226 @@ REVOKE ALL ON FUNCTION
     public.runproof_archives_insert(), public.runproof_tombstones_insert(), public.runproof_holds_update(),
     public.runproof_remove()
     FROM PUBLIC;
+
+-- writing ----------------------------------------------------------------------------------------------------------
+
+-- What is written most often is written by functions: a pooler in transaction mode lets no statement of a client stay
+-- prepared, but a function keeps its plans in every session. They run as whoever calls them, so row policies and column
+-- rights hold. Rows come as arrays, one for each column. A signature that changes gets a new name, so that versions can
+-- work side by side. They are here and not before, because an opening looks for archives.
+
+-- Moves the heads of runs whose writer holds the claim and knows the head, and writes what follows for those only. One row
+-- of the first arrays is one run; all that follows has the number of its run, from 1. Answers the numbers of the runs that
+-- passed, and the last id of a transition. Nothing is joined but by keys.
+CREATE FUNCTION public.runproof_append(
+    tenant_ids text[], run_ids text[], owners text[], epochs bigint[], seqs bigint[], heads text[], next_seqs bigint[],
+    next_heads text[], next_owners text[], wake_ats bigint[], are_over boolean[], event_counts bigint[], events text[],
+    payloads text[],
+    step_tenant_ids text[], step_trace_ids text[], step_indexes bigint[], step_run_ids text[], step_ids text[],
+    step_items text[], step_plan_indexes bigint[], step_skill_ids text[], step_skill_names text[], step_statuses text[],
+    step_outcome_categories text[], step_outcome_codes text[], step_costs bigint[], step_durations bigint[],
+    step_retry_counts bigint[], step_idempotency_keys text[], step_sources text[], step_levels text[],
+    step_are_synthetic bigint[], step_scenarios text[], step_timestamps text[], step_archived_ats text[],
+    step_numbers bigint[],
+    row_tenant_ids text[], row_run_ids text[], row_statuses text[], row_plans text[], row_plan_digests text[],
+    row_attempts bigint[], row_wait_reasons text[], row_wait_refs text[], row_wait_sinces text[],
+    row_termination_reasons text[], row_costs bigint[], row_durations bigint[], row_started_ats text[],
+    row_completed_ats text[], row_numbers bigint[],
+    trace_tenant_ids text[], trace_ids text[], trace_statuses text[], trace_completed_ats text[], trace_metadata text[],
+    trace_numbers bigint[],
+    seal_tenant_ids text[], seal_run_ids text[], seal_statuses text[], seal_reasons text[], seal_event_counts bigint[],
+    seal_step_counts bigint[], seal_roots text[], seal_hashes text[], seal_attempts bigint[], seal_costs bigint[],
+    seal_durations bigint[], seal_resolved bigint[], seal_unknown bigint[], seal_sealed_ats text[], seal_numbers bigint[],
+    OUT passed bigint[], OUT last_id bigint)
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off SET enable_seqscan = off
+SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+AS $$
+#variable_conflict use_column
+BEGIN
+    WITH t AS MATERIALIZED (
+        SELECT * FROM unnest(
+            tenant_ids, run_ids, owners, epochs, seqs, heads, next_seqs, next_heads, next_owners, wake_ats, are_over,
+            event_counts, events, payloads) WITH ORDINALITY
+        AS t(tenant_id, run_id, owner, epoch, seq, head, next_seq, next_head, next_owner, wake_at, is_over, event_count,
+             lines, payload_lines, number)
+    ), ended AS (
+        DELETE FROM public.run_queue AS q USING t
+        WHERE t.is_over AND q.tenant_id = t.tenant_id AND q.run_id = t.run_id
+          AND q.owner = t.owner AND q.epoch = t.epoch AND q.next_seq = t.seq AND q.head = t.head
+        RETURNING t.number, t.tenant_id, t.run_id, t.seq, t.event_count, t.lines, t.payload_lines
+    ), moved AS (
+        UPDATE public.run_queue AS q
+        SET owner = t.next_owner, wake_at = t.wake_at, next_seq = t.next_seq, head = t.next_head
+        FROM t
+        WHERE NOT t.is_over AND q.tenant_id = t.tenant_id AND q.run_id = t.run_id
+          AND q.owner = t.owner AND q.epoch = t.epoch AND q.next_seq = t.seq AND q.head = t.head
+        RETURNING t.number, t.tenant_id, t.run_id, t.seq, t.event_count, t.lines, t.payload_lines
+    ), through AS MATERIALIZED (
+        SELECT * FROM ended UNION ALL SELECT * FROM moved
+    ), written AS (
+        INSERT INTO public.transitions (tenant_id, stream, first_seq, event_count, events, payloads)
+        SELECT g.tenant_id, 'run/' || g.run_id, g.seq, g.event_count, g.lines, g.payload_lines FROM through g
+        WHERE g.event_count > 0
+        RETURNING id
+    )
+    SELECT array_agg(g.number), (SELECT max(w.id) FROM written w) INTO passed, last_id FROM through g;
+
+    IF cardinality(step_numbers) > 0 THEN
+        INSERT INTO public.aos_trace_steps (
+            tenant_id, trace_id, step_index, run_id, step_id, item, plan_index, skill_id, skill_name, status,
+            outcome_category, outcome_code, cost_microcents, duration_us, retry_count, idempotency_key, source, level,
+            is_synthetic, synthetic_scenario_id, "timestamp", archived_at)
+        SELECT s.tenant_id, s.trace_id, s.step_index, s.run_id, s.step_id, s.item, s.plan_index, s.skill_id, s.skill_name,
+            s.status, s.outcome_category, s.outcome_code, s.cost_microcents, s.duration_us, s.retry_count,
+            s.idempotency_key, s.source, s.level, s.is_synthetic, s.scenario, s."timestamp", s.archived_at
+        FROM unnest(
+            step_tenant_ids, step_trace_ids, step_indexes, step_run_ids, step_ids, step_items, step_plan_indexes,
+            step_skill_ids, step_skill_names, step_statuses, step_outcome_categories, step_outcome_codes, step_costs,
+            step_durations, step_retry_counts, step_idempotency_keys, step_sources, step_levels, step_are_synthetic,
+            step_scenarios, step_timestamps, step_archived_ats, step_numbers)
+        AS s(tenant_id, trace_id, step_index, run_id, step_id, item, plan_index, skill_id, skill_name, status,
+             outcome_category, outcome_code, cost_microcents, duration_us, retry_count, idempotency_key, source, level,
+             is_synthetic, scenario, "timestamp", archived_at, number)
+        WHERE s.number = ANY (passed);
+    END IF;
+    IF cardinality(row_numbers) > 0 THEN
+        UPDATE public.runs AS r SET
+            status = n.status, plan_json = n.plan_json, plan_digest = n.plan_digest, attempts = n.attempts,
+            wait_reason = n.wait_reason, wait_ref = n.wait_ref, wait_since = n.wait_since,
+            termination_reason = n.termination_reason, cost_microcents = n.cost_microcents, duration_us = n.duration_us,
+            started_at = n.started_at, completed_at = n.completed_at
+        FROM unnest(
+            row_tenant_ids, row_run_ids, row_statuses, row_plans, row_plan_digests, row_attempts, row_wait_reasons,
+            row_wait_refs, row_wait_sinces, row_termination_reasons, row_costs, row_durations, row_started_ats,
+            row_completed_ats, row_numbers)
+        AS n(tenant_id, id, status, plan_json, plan_digest, attempts, wait_reason, wait_ref, wait_since,
+             termination_reason, cost_microcents, duration_us, started_at, completed_at, number)
+        WHERE r.tenant_id = n.tenant_id AND r.id = n.id AND n.number = ANY (passed);
+    END IF;
+    IF cardinality(trace_numbers) > 0 THEN
+        UPDATE public.aos_traces AS r SET status = n.status, completed_at = n.completed_at, metadata = n.metadata
+        FROM unnest(
+            trace_tenant_ids, trace_ids, trace_statuses, trace_completed_ats, trace_metadata, trace_numbers)
+        AS n(tenant_id, trace_id, status, completed_at, metadata, number)
+        WHERE r.tenant_id = n.tenant_id AND r.trace_id = n.trace_id AND n.number = ANY (passed);
+    END IF;
+    IF cardinality(seal_numbers) > 0 THEN
+        INSERT INTO public.run_seals (
+            tenant_id, run_id, status, reason, event_count, step_count, run_root, seal_hash, attempts, cost_microcents,
+            duration_us, resolved, unknown, sealed_at)
+        SELECT s.tenant_id, s.run_id, s.status, s.reason, s.event_count, s.step_count, s.run_root, s.seal_hash, s.attempts,
+            s.cost_microcents, s.duration_us, s.resolved, s.unknown, s.sealed_at
+        FROM unnest(
+            seal_tenant_ids, seal_run_ids, seal_statuses, seal_reasons, seal_event_counts, seal_step_counts, seal_roots,
+            seal_hashes, seal_attempts, seal_costs, seal_durations, seal_resolved, seal_unknown, seal_sealed_ats,
+            seal_numbers)
+        AS s(tenant_id, run_id, status, reason, event_count, step_count, run_root, seal_hash, attempts, cost_microcents,
+             duration_us, resolved, unknown, sealed_at, number)
+        WHERE s.number = ANY (passed);
+    END IF;
+END $$;
+
+-- What new runs have to know, one row for each request, in order: the heads of their tenants' streams, which are locked in
+-- one order, with the number of runs that each opened, and what is there already.
+CREATE FUNCTION public.runproof_openings(
+    tenant_ids text[], agent_ids text[], run_ids text[], keys text[], owners text[])
+RETURNS TABLE (
+    has_agent boolean, has_run boolean, key_digest text, key_run_id text, has_lease boolean, is_kept boolean,
+    is_purged boolean, next_seq bigint, head text, last_at bigint, runs bigint)
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off SET enable_seqscan = off
+SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM 1 FROM public.stream_heads h
+    WHERE h.tenant_id = ANY (tenant_ids) AND h.stream = 'tenant/' || h.tenant_id ORDER BY h.tenant_id FOR UPDATE;
+    -- A statement of its own: it sees what was committed before the locks were given.
+    RETURN QUERY
+    SELECT
+        (SELECT true FROM public.agents a WHERE a.tenant_id = n.tenant_id AND a.id = n.agent_id) IS NOT NULL,
+        (SELECT true FROM public.transitions t
+         WHERE t.tenant_id = n.tenant_id AND t.stream = n.stream LIMIT 1) IS NOT NULL,
+        k.digest, k.run_id,
+        (SELECT true FROM public.workers w
+         WHERE w.id = n.owner AND NOT w.dead AND w.lease_until > clock_timestamp()) IS NOT NULL,
+        (SELECT true FROM public.archives r WHERE r.tenant_id = n.tenant_id AND r.run_id = n.run_id) IS NOT NULL
+            OR (SELECT true FROM public.tombstones s
+                WHERE s.tenant_id = n.tenant_id AND s.run_id = n.run_id) IS NOT NULL,
+        (SELECT true FROM public.tombstones s WHERE s.tenant_id = n.tenant_id AND s.run_id = k.run_id) IS NOT NULL,
+        h.next_seq, h.head, h.last_at, h.runs
+    FROM (
+        SELECT u.*, 'run/' || u.run_id AS stream, 'tenant/' || u.tenant_id AS tenant_stream
+        FROM unnest(tenant_ids, agent_ids, run_ids, keys, owners) WITH ORDINALITY
+            AS u(tenant_id, agent_id, run_id, key, owner, number) OFFSET 0) n
+    LEFT JOIN public.idempotency_keys k ON k.tenant_id = n.tenant_id AND k.key = n.key
+    LEFT JOIN public.stream_heads h ON h.tenant_id = n.tenant_id AND h.stream = n.tenant_stream
+    ORDER BY n.number;
+END $$;
+
+-- Writes new runs, and what their tenants' streams say of them. They wait to be claimed, or are claimed by whoever made
+-- them. Ids of transitions grow in the order of the arrays.
+CREATE FUNCTION public.runproof_open(
+    transition_tenant_ids text[], streams text[], first_seqs bigint[], event_counts bigint[], events text[],
+    payloads text[],
+    run_tenant_ids text[], run_ids text[], run_nos bigint[], run_agent_ids text[], run_origin_system_ids text[],
+    run_actor_types text[], run_actor_ids text[], run_goals text[], run_statuses text[], run_planners text[],
+    run_planner_versions text[], run_plans text[], run_plan_digests text[], run_policy_sets text[],
+    run_parent_run_ids text[], run_retry_ofs text[], run_are_synthetic bigint[], run_scenarios text[], run_trace_ids text[],
+    run_attempts bigint[], run_wait_reasons text[], run_wait_refs text[], run_wait_sinces text[],
+    run_termination_reasons text[], run_costs bigint[], run_durations bigint[], run_created_ats text[],
+    run_started_ats text[], run_completed_ats text[],
+    trace_tenant_ids text[], trace_ids text[], trace_run_ids text[], trace_agent_ids text[], trace_statuses text[],
+    trace_schema_versions text[], trace_started_ats text[], trace_completed_ats text[], trace_metadata text[],
+    trace_are_synthetic bigint[], trace_scenarios text[], trace_created_ats text[], trace_archived_ats text[],
+    queue_tenant_ids text[], queue_run_ids text[], queue_owners text[], queue_epochs bigint[], queue_next_seqs bigint[],
+    queue_heads text[], queue_wake_ats bigint[], queue_priorities bigint[], queue_agent_ids text[],
+    key_tenant_ids text[], keys text[], key_digests text[], key_run_ids text[],
+    head_tenant_ids text[], head_streams text[], head_next_seqs bigint[], head_heads text[], head_last_ats bigint[],
+    head_runs bigint[])
+RETURNS void LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off SET enable_seqscan = off
+SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+AS $$
+#variable_conflict use_column
+BEGIN
+    INSERT INTO public.transitions (tenant_id, stream, first_seq, event_count, events, payloads)
+    SELECT n.tenant_id, n.stream, n.first_seq, n.event_count, n.lines, n.payload_lines
+    FROM unnest(transition_tenant_ids, streams, first_seqs, event_counts, events, payloads) WITH ORDINALITY
+        AS n(tenant_id, stream, first_seq, event_count, lines, payload_lines, number)
+    ORDER BY n.number;
+    INSERT INTO public.runs (
+        tenant_id, id, run_no, agent_id, origin_system_id, actor_type, actor_id, goal, status, planner, planner_version,
+        plan_json, plan_digest, policy_set, parent_run_id, retry_of, is_synthetic, synthetic_scenario_id, trace_id,
+        attempts, wait_reason, wait_ref, wait_since, termination_reason, cost_microcents, duration_us, created_at,
+        started_at, completed_at)
+    SELECT * FROM unnest(
+        run_tenant_ids, run_ids, run_nos, run_agent_ids, run_origin_system_ids, run_actor_types, run_actor_ids, run_goals,
+        run_statuses, run_planners, run_planner_versions, run_plans, run_plan_digests, run_policy_sets, run_parent_run_ids,
+        run_retry_ofs, run_are_synthetic, run_scenarios, run_trace_ids, run_attempts, run_wait_reasons, run_wait_refs,
+        run_wait_sinces, run_termination_reasons, run_costs, run_durations, run_created_ats, run_started_ats,
+        run_completed_ats);
+    INSERT INTO public.aos_traces (
+        tenant_id, trace_id, run_id, agent_id, status, schema_version, started_at, completed_at, metadata, is_synthetic,
+        synthetic_scenario_id, created_at, archived_at)
+    SELECT * FROM unnest(
+        trace_tenant_ids, trace_ids, trace_run_ids, trace_agent_ids, trace_statuses, trace_schema_versions,
+        trace_started_ats, trace_completed_ats, trace_metadata, trace_are_synthetic, trace_scenarios, trace_created_ats,
+        trace_archived_ats);
+    INSERT INTO public.run_queue (tenant_id, run_id, owner, epoch, next_seq, head, wake_at, priority, agent_id)
+    SELECT * FROM unnest(
+        queue_tenant_ids, queue_run_ids, queue_owners, queue_epochs, queue_next_seqs, queue_heads, queue_wake_ats,
+        queue_priorities, queue_agent_ids);
+    IF cardinality(keys) > 0 THEN
+        INSERT INTO public.idempotency_keys (tenant_id, key, digest, run_id)
+        SELECT * FROM unnest(key_tenant_ids, keys, key_digests, key_run_ids);
+    END IF;
+    UPDATE public.stream_heads AS h SET next_seq = n.next_seq, head = n.head, last_at = n.last_at, runs = n.runs
+    FROM unnest(head_tenant_ids, head_streams, head_next_seqs, head_heads, head_last_ats, head_runs)
+        AS n(tenant_id, stream, next_seq, head, last_at, runs)
+    WHERE h.tenant_id = n.tenant_id AND h.stream = n.stream;
+END $$;
+
+REVOKE ALL ON FUNCTION public.runproof_append, public.runproof_openings, public.runproof_open FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION public.runproof_append, public.runproof_openings, public.runproof_open TO runproof_engine;

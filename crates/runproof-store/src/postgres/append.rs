@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use runproof_engine::ports::{Append, Claim, StoreError};
+use runproof_engine::projection::{Row, RowChanges};
 use runproof_engine::skill::{Guard, Write};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio_postgres::Client;
@@ -28,6 +29,28 @@ const PAUSES: &[u64] = &[5, 20, 80, 250, 500, 1000];
 
 /// Types of the columns of `aos_trace_steps`, in the order of the projection.
 const STEP: &str = "ttitttitttttiiitttittt";
+/// Types and names of the columns of `runs` that an append changes, after those of the key.
+const RUN: (&str, &[&str]) = (
+    "tttttittttiitt",
+    &[
+        "tenant_id",
+        "id",
+        "status",
+        "plan_json",
+        "plan_digest",
+        "attempts",
+        "wait_reason",
+        "wait_ref",
+        "wait_since",
+        "termination_reason",
+        "cost_microcents",
+        "duration_us",
+        "started_at",
+        "completed_at",
+    ],
+);
+/// The same of `aos_traces`, which is completed once.
+const TRACE: (&str, &[&str]) = ("ttttt", &["tenant_id", "trace_id", "status", "completed_at", "metadata"]);
 
 /// An append that somebody waits for.
 pub(super) struct Job {
@@ -199,69 +222,73 @@ async fn attempt(shared: &Shared, jobs: &[Job]) -> Result<BTreeSet<usize>, Probl
 
 async fn transaction(shared: &Shared, client: &Client, jobs: &[Job]) -> Result<BTreeSet<usize>, Problem> {
     let begin = begin(jobs.iter().map(|job| job.append.tenant.as_str()));
-    let heads = Heads::of(jobs);
-    let steps = jobs.iter().flat_map(|job| &job.append.rows.steps);
-    let steps = Columns::of(STEP, steps).map_err(Problem::Connection)?;
-    let numbers = (1_i64..).zip(jobs).flat_map(|(number, job)| job.append.rows.steps.iter().map(move |_| number));
-    let numbers: Vec<i64> = numbers.collect();
+    let (heads, rows) = (Heads::of(jobs), Rows::of(jobs).map_err(Problem::Connection)?);
     let mut params = heads.params();
-    params.extend(steps.params());
-    params.push((&numbers, Type::INT8_ARRAY));
+    params.extend(rows.params());
     let sql = include_str!("../../sql/postgres/append.sql");
-    let rows = in_time(async {
-        let (begun, rows) = tokio::join!(biased;client.batch_execute(&begin), client.query_typed(sql, &params));
+    let writes = jobs.iter().any(|job| !job.append.writes.is_empty());
+    let answer = in_time(async {
+        let (begun, answer, ended) = tokio::join!(biased;
+            client.batch_execute(&begin),
+            client.query_typed_one(sql, &params),
+            // What a skill writes comes after it.
+            commit_unless(client, writes)
+        );
         begun?;
-        rows
+        let answer = answer?;
+        ended?;
+        Ok(answer)
     })
     .await?;
-    let mut passed = BTreeSet::new();
-    let mut version = None;
-    for row in &rows {
-        let number: i64 = row.try_get(0).map_err(Failure::Said)?;
-        passed.extend(usize::try_from(number - 1));
-        version = row.try_get::<_, Option<i64>>(1).map_err(Failure::Said)?;
+    let numbers: Option<Vec<i64>> = answer.try_get(0).map_err(Failure::Said)?;
+    let version: Option<i64> = answer.try_get(1).map_err(Failure::Said)?;
+    let passed: BTreeSet<usize> =
+        numbers.unwrap_or_default().into_iter().filter_map(|number| usize::try_from(number - 1).ok()).collect();
+    if writes {
+        for append in passed.iter().filter_map(|number| jobs.get(*number)).map(|job| &job.append) {
+            write_values(client, append, version).await?;
+        }
+        in_time(client.batch_execute("COMMIT")).await?;
     }
-    let ours: Vec<&Append> = passed.iter().filter_map(|number| jobs.get(*number)).map(|job| &job.append).collect();
-    for append in &ours {
-        write_values(client, append, version).await?;
-    }
-    project(client, &ours).await?;
     shared.count(jobs.len());
     Ok(passed)
 }
 
-/// Updates the projections of what passed, and commits.
-async fn project(client: &Client, appends: &[&Append]) -> Result<(), Problem> {
-    let runs: Vec<_> = appends.iter().filter_map(|append| append.rows.run.as_ref()).collect();
-    let traces: Vec<_> = appends.iter().filter_map(|append| append.rows.trace.as_ref()).collect();
-    let seals: Vec<_> = appends.iter().filter_map(|append| append.rows.seal.as_ref()).collect();
-    let count = [runs.len(), traces.len(), seals.len()];
-    let columns = [
-        Columns::of(super::RUN, runs).map_err(Problem::Connection)?,
-        Columns::of(&super::TRACE[..9], traces).map_err(Problem::Connection)?,
-        Columns::of(super::SEAL, seals).map_err(Problem::Connection)?,
-    ];
-    let [run, trace, seal] = [columns[0].params(), columns[1].params(), columns[2].params()];
-    let changed = in_time(async {
-        let (run, trace, seal, ended) = tokio::join!(biased;
-            some(client, count[0], include_str!("../../sql/postgres/update_runs.sql"), &run),
-            some(client, count[1], include_str!("../../sql/postgres/complete_traces.sql"), &trace),
-            some(client, count[2], include_str!("../../sql/postgres/insert_seals.sql"), &seal),
-            client.batch_execute("COMMIT")
-        );
-        let changed = [run?, trace?, seal?];
-        ended?;
-        Ok(changed)
-    })
-    .await?;
-    // Every row of a run that passed is there, unless somebody removed it: `proof` names it, and the run goes on.
-    debug_assert!(changed.iter().zip(count).all(|(changed, count)| *changed <= count as u64));
-    Ok(())
+async fn commit_unless(client: &Client, later: bool) -> Result<(), tokio_postgres::Error> {
+    if later { Ok(()) } else { client.batch_execute("COMMIT").await }
 }
 
-/// Sends a statement if it has something to do.
-async fn some(client: &Client, rows: usize, sql: &str, params: &[Param<'_>]) -> Result<u64, tokio_postgres::Error> {
-    if rows == 0 { Ok(0) } else { client.execute_typed(sql, params).await }
+/// The rows that are projected from what is appended, each with the number of its run in the batch.
+struct Rows([(Columns, Vec<i64>); 4]);
+
+impl Rows {
+    fn of(jobs: &[Job]) -> Result<Self, StoreError> {
+        fn rows<'a>(jobs: &'a [Job], of: impl Fn(&'a RowChanges) -> &'a [Row]) -> (Vec<&'a Row>, Vec<i64>) {
+            (1_i64..)
+                .zip(jobs)
+                .flat_map(|(number, job)| of(&job.append.rows).iter().map(move |row| (row, number)))
+                .unzip()
+        }
+        let (steps, step_numbers) = rows(jobs, |rows| &rows.steps);
+        let (runs, run_numbers) = rows(jobs, |rows| rows.run.as_slice());
+        let (traces, trace_numbers) = rows(jobs, |rows| rows.trace.as_slice());
+        let (seals, seal_numbers) = rows(jobs, |rows| rows.seal.as_slice());
+        Ok(Self([
+            (Columns::of(STEP, steps)?, step_numbers),
+            (Columns::picked(RUN.0, |name| RUN.1.contains(&name), runs)?, run_numbers),
+            (Columns::picked(TRACE.0, |name| TRACE.1.contains(&name), traces)?, trace_numbers),
+            (Columns::of(super::SEAL, seals)?, seal_numbers),
+        ]))
+    }
+
+    fn params(&self) -> Vec<Param<'_>> {
+        let mut params = Vec::new();
+        for (columns, numbers) in &self.0 {
+            params.extend(columns.params());
+            params.push((numbers, Type::INT8_ARRAY));
+        }
+        params
+    }
 }
 
 /// The arrays about the runs of a batch.

@@ -179,19 +179,22 @@ async fn transaction(
 ) -> Result<Vec<Reply>, Problem> {
     let begin = begin(jobs.iter().map(Job::tenant));
     let asked = Asked::of(jobs);
-    let tenants: [Param<'_>; 1] = [(&asked.tenants, Type::TEXT_ARRAY)];
     let params = asked.params();
-    let (heads, facts) = in_time(async {
-        let (begun, heads, facts) = tokio::join!(biased;
+    let facts = in_time(async {
+        let (begun, facts) = tokio::join!(biased;
             client.batch_execute(&begin),
-            client.query_typed(include_str!("../../sql/postgres/lock_heads.sql"), &tenants),
             client.query_typed(include_str!("../../sql/postgres/read_openings.sql"), &params)
         );
         begun?;
-        Ok((heads?, facts?))
+        facts
     })
     .await?;
-    let mut heads = read_heads(&heads)?;
+    let mut heads = Heads::new();
+    for (job, fact) in jobs.iter().zip(&facts) {
+        if let Some(head) = read_head(fact, 7)? {
+            heads.insert(job.tenant().to_owned(), head);
+        }
+    }
     let mut written = Written::default();
     let mut answers = Vec::with_capacity(jobs.len());
     for (job, fact) in jobs.iter().zip(&facts) {
@@ -260,7 +263,6 @@ struct Asked<'a> {
     tenants: Vec<&'a str>,
     agents: Vec<&'a str>,
     runs: Vec<&'a str>,
-    streams: Vec<String>,
     keys: Vec<Option<&'a str>>,
     owners: Vec<Option<&'a str>>,
 }
@@ -272,18 +274,16 @@ impl<'a> Asked<'a> {
             tenants: jobs.iter().map(|job| request(job).tenant.as_str()).collect(),
             agents: jobs.iter().map(|job| request(job).agent.as_str()).collect(),
             runs: jobs.iter().map(|job| request(job).run_id.as_str()).collect(),
-            streams: jobs.iter().map(|job| Stream::Run(request(job).run_id.clone()).name()).collect(),
             keys: jobs.iter().map(|job| request(job).idempotency_key.as_deref()).collect(),
             owners: jobs.iter().map(|job| job.owner.as_deref()).collect(),
         }
     }
 
-    fn params(&self) -> [Param<'_>; 6] {
+    fn params(&self) -> [Param<'_>; 5] {
         [
             (&self.tenants, Type::TEXT_ARRAY),
             (&self.agents, Type::TEXT_ARRAY),
             (&self.runs, Type::TEXT_ARRAY),
-            (&self.streams, Type::TEXT_ARRAY),
             (&self.keys, Type::TEXT_ARRAY),
             (&self.owners, Type::TEXT_ARRAY),
         ]
@@ -293,17 +293,19 @@ impl<'a> Asked<'a> {
 /// Heads of tenants' streams, with the number of runs that each opened.
 type Heads = BTreeMap<String, (StreamHead, u64)>;
 
-/// Reads rows of `stream_heads`: `tenant_id`, `next_seq`, `head`, `last_at`, `runs`.
-pub(super) fn read_heads(rows: &[Answer]) -> Result<Heads, StoreError> {
-    let number = |row: &Answer, index| row.try_get::<_, i64>(index).ok().and_then(|number| u64::try_from(number).ok());
-    let one = |row: &Answer| {
-        let tenant: String = row.try_get(0).ok()?;
-        let head: String = row.try_get(2).ok()?;
-        let head = StreamHead { next_seq: number(row, 1)?, head: Hash::from_hex(&head)?, last_at: number(row, 3)? };
-        Some((tenant, (head, number(row, 4)?)))
-    };
+/// Reads `next_seq`, `head`, `last_at` and `runs` of a row of `stream_heads`, from column `at` on; nothing where there is no
+/// such row.
+pub(super) fn read_head(row: &Answer, at: usize) -> Result<Option<(StreamHead, u64)>, StoreError> {
     let corrupt = || StoreError::Corrupt { at: "stream_heads".to_owned(), problem: "a row cannot be read".to_owned() };
-    rows.iter().map(|row| one(row).ok_or_else(corrupt)).collect()
+    let number = |index| {
+        let number = row.try_get::<_, Option<i64>>(index).map_err(|_| corrupt())?;
+        number.map(|number| u64::try_from(number).map_err(|_| corrupt())).transpose()
+    };
+    let Some(next_seq) = number(at)? else { return Ok(None) };
+    let head: String = row.try_get(at + 1).map_err(|_| corrupt())?;
+    let head = Hash::from_hex(&head).ok_or_else(corrupt)?;
+    let head = StreamHead { next_seq, head, last_at: number(at + 2)?.ok_or_else(corrupt)? };
+    Ok(Some((head, number(at + 3)?.ok_or_else(corrupt)?)))
 }
 
 /// What becomes of an opening.
@@ -450,8 +452,6 @@ impl Written {
         let traces = Columns::of(super::TRACE, &traces).map_err(Problem::Store)?;
         let has_seals = !seals.is_empty();
         let seals = Columns::of(super::SEAL, &seals).map_err(Problem::Store)?;
-        let (transitions, runs, traces, seals) =
-            (self.transitions.params(), runs.params(), traces.params(), seals.params());
         let queue: [Param<'_>; 9] = [
             (&self.queue.tenants, Type::TEXT_ARRAY),
             (&self.queue.runs, Type::TEXT_ARRAY),
@@ -463,24 +463,22 @@ impl Written {
             (&self.queue.priorities, Type::INT8_ARRAY),
             (&self.queue.agents, Type::TEXT_ARRAY),
         ];
-        let keys = self.keys.each_ref().map(|column| -> Param<'_> { (column, Type::TEXT_ARRAY) });
         let heads = HeadRows::of(&self.heads);
-        let heads = heads.params();
-        let any = !self.runs.is_empty();
+        let mut params = self.transitions.params().to_vec();
+        params.extend(runs.params());
+        params.extend(traces.params());
+        params.extend(queue);
+        params.extend(self.keys.each_ref().map(|column| -> Param<'_> { (column, Type::TEXT_ARRAY) }));
+        params.extend(heads.params());
+        let seals = seals.params();
         in_time(async {
-            let (transitions, runs, traces, seals, queue, keys, heads, ended) = tokio::join!(biased;
-                some(client, any, include_str!("../../sql/postgres/insert_transitions.sql"), &transitions),
-                some(client, any, include_str!("../../sql/postgres/insert_runs.sql"), &runs),
-                some(client, any, include_str!("../../sql/postgres/insert_traces.sql"), &traces),
+            let (opened, sealed, ended) = tokio::join!(biased;
+                some(client, !self.runs.is_empty(), include_str!("../../sql/postgres/open_runs.sql"), &params),
                 some(client, has_seals, include_str!("../../sql/postgres/insert_seals.sql"), &seals),
-                some(client, any, include_str!("../../sql/postgres/enqueue_runs.sql"), &queue),
-                some(client, !self.keys[0].is_empty(), include_str!("../../sql/postgres/write_keys.sql"), &keys),
-                some(client, any, include_str!("../../sql/postgres/write_heads.sql"), &heads),
                 client.batch_execute("COMMIT")
             );
-            for changed in [transitions, runs, traces, seals, queue, keys, heads] {
-                changed?;
-            }
+            opened?;
+            sealed?;
             ended
         })
         .await?;

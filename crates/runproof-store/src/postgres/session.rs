@@ -123,20 +123,31 @@ enum Column {
 pub(super) struct Columns(Vec<Column>);
 
 impl Columns {
-    /// Takes the first cells of each row, as many as `types` has: `i` is an integer, `t` is text.
+    /// Takes the cells of each row: `i` is an integer, `t` is text.
     ///
     /// # Errors
-    /// A cell is of the other type: a fault of the projection.
+    /// There are fewer or more, or a cell is of the other type: a fault of the projection.
     pub(super) fn of<'a>(types: &str, rows: impl IntoIterator<Item = &'a Row>) -> Result<Self, StoreError> {
+        Self::picked(types, |_| true, rows)
+    }
+
+    /// Takes the cells of some columns of each row.
+    ///
+    /// # Errors
+    /// As [`Self::of`].
+    pub(super) fn picked<'a>(
+        types: &str,
+        is_wanted: impl Fn(&str) -> bool,
+        rows: impl IntoIterator<Item = &'a Row>,
+    ) -> Result<Self, StoreError> {
         let mut columns: Vec<Column> = types
             .chars()
             .map(|kind| if kind == 'i' { Column::Ints(Vec::new()) } else { Column::Texts(Vec::new()) })
             .collect();
         for row in rows {
-            if row.cells.len() < columns.len() {
-                return Err(wrong(row.table, "too few columns"));
-            }
-            for (column, (name, cell)) in columns.iter_mut().zip(&row.cells) {
+            let mut cells = row.cells.iter().filter(|(name, _)| is_wanted(name));
+            for column in &mut columns {
+                let Some((name, cell)) = cells.next() else { return Err(wrong(row.table, "too few columns")) };
                 match (column, cell) {
                     (Column::Ints(all), Cell::Int(number)) => all.push(Some(*number)),
                     (Column::Texts(all), Cell::Text(text)) => all.push(Some(text.clone())),
@@ -146,6 +157,9 @@ impl Columns {
                         return Err(wrong(row.table, name));
                     }
                 }
+            }
+            if let Some((name, _)) = cells.next() {
+                return Err(wrong(row.table, name));
             }
         }
         Ok(Self(columns))

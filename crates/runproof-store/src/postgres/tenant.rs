@@ -10,7 +10,7 @@ use tokio_postgres::types::Type;
 
 use super::append::int;
 use super::connect::{Fate, connection};
-use super::open::{HeadRows, Transitions, read_heads};
+use super::open::{HeadRows, Transitions, read_head};
 use super::session::{Failure, Param, begin, in_time};
 use super::{Shared, retention};
 use crate::{CommandError, Retention, Stamp, TenantChange, tenant_event, without_value};
@@ -164,11 +164,10 @@ async fn lock(client: &Client, tenant: &str, stream: &Stream, change: &TenantCha
 
 /// The head of the stream of a tenant that is there, locked.
 async fn locked(client: &Client, tenant: &str) -> Result<Head, Problem> {
-    let tenants = vec![tenant];
-    let params: [Param<'_>; 1] = [(&tenants, Type::TEXT_ARRAY)];
-    let rows = in_time(client.query_typed(include_str!("../../sql/postgres/lock_heads.sql"), &params)).await?;
-    let mut heads = read_heads(&rows)?;
-    heads.remove(tenant).ok_or_else(|| CommandError::NoTenant(tenant.to_owned()).into())
+    let sql = include_str!("../../sql/postgres/lock_head.sql");
+    let row = in_time(client.query_typed_opt(sql, &[(&tenant, Type::TEXT)])).await?;
+    let head = row.map(|row| read_head(&row, 0)).transpose()?.flatten();
+    head.ok_or_else(|| CommandError::NoTenant(tenant.to_owned()).into())
 }
 
 /// Destroys a value and its salt. The erasure record and the change of the row commit together.

@@ -142,6 +142,38 @@ pub(crate) fn an_append_under_another_claim_writes_nothing(subject: &mut dyn Sub
     block_on(store.append(append)).unwrap();
 }
 
+/// With rows in every table: those of the same run, as another tenant's came to its end.
+pub(crate) fn an_end_under_another_claim_writes_nothing(subject: &mut dyn Subject) {
+    let store = subject.store();
+    let ended = {
+        let before = claimed(open(store.as_ref(), OTHER, "r_1", mixed_plan()));
+        let opened = before.run.clone();
+        projection::changes(&opened, &Process::plain(subject.store()).drive(before).unwrap().0)
+    };
+    assert!(ended.run.is_some() && ended.trace.is_some() && ended.seal.is_some() && !ended.steps.is_empty());
+    let claimed = claimed(open(store.as_ref(), TENANT, "r_1", mixed_plan()));
+    let trace_id = projection::run_row(&claimed.run).get("trace_id").clone();
+    let ours = |mut row: projection::Row| {
+        for (name, cell) in &mut row.cells {
+            match *name {
+                "tenant_id" => *cell = projection::Cell::Text(TENANT.to_owned()),
+                "trace_id" => *cell = trace_id.clone(),
+                _ => {}
+            }
+        }
+        row
+    };
+    let rows = projection::RowChanges {
+        run: ended.run.map(ours),
+        trace: ended.trace.map(ours),
+        steps: ended.steps.into_iter().map(ours).collect(),
+        seal: ended.seal.map(ours),
+    };
+    let (append, _) = first_append(&claimed, Claim::End);
+    let fence = Fence { epoch: 2, ..claimed.fence };
+    conflicts(store.as_ref(), Append { fence, rows, ..append });
+}
+
 pub(crate) fn an_append_after_the_claim_was_given_back_writes_nothing(subject: &mut dyn Subject) {
     let store = subject.store();
     for (run_id, claim) in [("r_1", Claim::Release(START)), ("r_2", Claim::Park)] {

@@ -108,10 +108,8 @@ fn points(statement: &'static str) -> Vec<(&'static str, Cut)> {
 
 fn an_append_is_written_once(way: Way) {
     let scene = Scene::new(way);
-    let mut points = points("public.run_queue AS q");
-    for statement in ["INTO public.kv", "public.run_seals"] {
-        points.extend([Cut::Before, Cut::Within, Cut::Under, Cut::After].map(|cut| (statement, cut)));
-    }
+    let mut points = points("runproof_append");
+    points.extend([Cut::Before, Cut::Within, Cut::Under, Cut::After].map(|cut| ("INTO public.kv", cut)));
     for (nth, (text, cut)) in points.into_iter().enumerate() {
         let (case, run_id) = (format!("{cut:?} {text}"), format!("r_{nth}"));
         let claimed = claimed(open(scene.sound.as_ref(), TENANT, &run_id, mixed_plan()));
@@ -167,7 +165,7 @@ fn what_was_sent_and_is_then_refused_stays_unknown(way: Way) {
 
 fn a_run_is_opened_once_for_whoever_asked(way: Way) {
     let scene = Scene::new(way);
-    let points = points("INSERT INTO public.runs");
+    let points = points("runproof_open(");
     for (nth, (text, cut)) in points.iter().enumerate() {
         let (case, run_id) = (format!("{cut:?} {text}"), format!("r_{nth}"));
         scene.proxy.cut(text, *cut);
@@ -187,7 +185,7 @@ fn a_run_is_opened_once_for_whoever_asked(way: Way) {
 fn a_run_of_somebody_else_is_not_taken_for_the_one_that_was_asked_for(way: Way) {
     let scene = Scene::new(way);
     scene.queue("r_1");
-    for (nth, (text, cut)) in points("FOR UPDATE").into_iter().enumerate() {
+    for (nth, (text, cut)) in points("runproof_openings").into_iter().enumerate() {
         scene.proxy.cut(text, cut);
         let owner = Some(WORKER.to_owned());
         let opening = scene.shaken.open_run(admitted(TENANT, "r_1", Some(mixed_plan())), owner, stamp(START));
