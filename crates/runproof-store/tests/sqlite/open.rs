@@ -153,7 +153,14 @@ fn what_cannot_be_written_is_refused_by_name() {
         chown(entry.unwrap().path(), Some(NOBODY), Some(NOBODY)).unwrap();
     }
     chown(dir, Some(NOBODY), Some(NOBODY)).unwrap();
-    let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+    // The folder of the build may be for one user alone.
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("tests");
+    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    for path in [folder.path(), &program] {
+        std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    let mut again = std::process::Command::new(program);
     again
         .args(["--exact", "sqlite::open::what_cannot_be_written_is_refused_by_name"])
         .env("RUNPROOF_READ_ONLY_DIR", dir)

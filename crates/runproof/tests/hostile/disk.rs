@@ -3,8 +3,9 @@
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 use super::{calm, every_run_is_whole, refused};
 use crate::support::{AGENT, Home, TENANT, ran, text};
@@ -121,10 +122,29 @@ fn a_bundle_that_cannot_be_written_is_an_error_and_the_run_stays_proved() {
 
 // Read-only -----------------------------------------------------------------------------------------------------------
 
+/// A copy of the program where everybody may start it: the folder of the build may be for one user alone.
+fn for_everybody() -> &'static Path {
+    static COPY: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
+    let (_, path) = COPY.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        mode(folder.path(), 0o755);
+        let path = folder.path().join("runproof");
+        std::fs::copy(env!("CARGO_BIN_EXE_runproof"), &path).unwrap();
+        mode(&path, 0o755);
+        (folder, path)
+    });
+    path
+}
+
 /// Gives everything in the home to somebody for whom modes count, and runs the program as that user.
 fn as_somebody(home: &Home, arguments: &[&str]) -> Command {
     let mut command = home.command(arguments);
     if std::fs::metadata("/proc/self").unwrap().uid() == 0 {
+        let ours = command;
+        command = Command::new(for_everybody());
+        command.args(ours.get_args()).env_clear();
+        command.envs(ours.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.stdin(Stdio::null()).current_dir(home.folder());
         let files = std::fs::read_dir(home.folder()).unwrap().map(|entry| entry.unwrap().path());
         for path in files.chain([home.folder().to_owned()]) {
             chown(path, Some(NOBODY), Some(NOBODY)).unwrap();

@@ -100,7 +100,7 @@ async fn claim(world: &PgWorld) -> Outcome<Duration> {
 async fn filled(server: &Server, name: &str, scenario: &Scenario, size: usize) -> Outcome<PgWorld> {
     let world = PgWorld::new(server, name, Way::Direct, false).await?;
     let client = cluster::connect(&server.url(name)).await?;
-    let tenants = scenario.tenants.min(size / 4); // fewer in the quick mode
+    let tenants = scenario.tenants.min(size / 3); // fewer in the quick mode, and more than a claim takes
     let all: Vec<usize> = (0..tenants).collect();
     for some in all.chunks(64) {
         let opened = some.iter().map(|tenant| open(&world, *tenant, if tenants == 1 { CLAIM } else { 1 }));
