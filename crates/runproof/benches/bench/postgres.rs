@@ -130,14 +130,7 @@ async fn round(
     end(begin(&world.engine, concurrency, plan.time / 8)).await?;
     pulse.take()?;
     let before = server.counters("load").await?;
-    // Its sessions are new, and for a moment the pooler refuses logins after one that was ended.
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while let Err(error) = one_run(&world.engine).await {
-        if Instant::now() > deadline {
-            return Err(error);
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    run_in_new_sessions(&world).await?;
     let (cpu, commits) = (system::cpu(), world.store.commits());
     let started = Instant::now();
     let mut load = Load { run_times: end(begin(&world.engine, concurrency, plan.time)).await?, ..Load::default() };
@@ -155,6 +148,19 @@ async fn round(
     counted.transactions += after.transactions - before.transactions;
     check(server, &world, plan.proofs).await?;
     Ok(load)
+}
+
+/// One run, once there are sessions again: for a moment the pooler refuses logins after one that was ended. A run that is
+/// refused is not opened.
+async fn run_in_new_sessions(world: &PgWorld) -> Outcome<()> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while let Err(error) = one_run(&world.engine).await {
+        if Instant::now() > deadline {
+            return Err(error);
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
 }
 
 /// Everything has its place, and runs from anywhere in the round are VERIFIED.
@@ -202,7 +208,7 @@ async fn lone(server: &Server, way: Way) -> Outcome<(f64, f64)> {
     let (before, commits) = (server.counters("lone").await?, world.store.commits());
     // The first heartbeat is sent after 2.5 s.
     while begun.elapsed() < Duration::from_millis(1500) && runs < 20.0 {
-        one_run(&world.engine).await?;
+        run_in_new_sessions(&world).await?;
         runs += 1.0;
     }
     let (after, counted) = (server.counters("lone").await?, world.store.commits());
