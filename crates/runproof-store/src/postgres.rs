@@ -20,6 +20,7 @@ mod signing;
 mod snapshot;
 mod start;
 mod tenant;
+mod turns;
 mod worker;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -77,6 +78,7 @@ struct Shared {
     committed: Notify,
     /// Told when a run was sealed: its checkpoint is wanted soon.
     sealed: Notify,
+    turns: turns::Turns,
     transactions: AtomicU64,
     jobs: AtomicU64,
 }
@@ -133,6 +135,7 @@ impl PgStore {
             cursor: Mutex::default(),
             committed: Notify::new(),
             sealed: Notify::new(),
+            turns: turns::Turns::default(),
             transactions: AtomicU64::new(0),
             jobs: AtomicU64::new(0),
         });

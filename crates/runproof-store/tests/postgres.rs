@@ -21,6 +21,7 @@ mod proxy;
 mod reads;
 mod rollback;
 mod settling;
+mod turns;
 
 use std::ops::ControlFlow;
 

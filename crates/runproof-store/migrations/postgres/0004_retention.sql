@@ -177,8 +177,9 @@ REVOKE ALL ON FUNCTION
 
 -- What is written most often is written by functions: a pooler in transaction mode lets no statement of a client stay
 -- prepared, but a function keeps its plans in every session. They run as whoever calls them, so row policies and column
--- rights hold. Rows come as arrays, one for each column. A signature that changes gets a new name, so that versions can
--- work side by side. They are here and not before, because an opening looks for archives.
+-- rights hold. Rows come as arrays, one for each column, unnested side by side in a select list: in a FROM, each array would
+-- be copied to a tuple store of its own first, 0.1 ms for 22 arrays. A signature that changes gets a new name,
+-- so that versions can work side by side. They are here and not before, because an opening looks for archives.
 
 -- Moves the heads of runs whose writer holds the claim and knows the head, and writes what follows for those only. One row
 -- of the first arrays is one run; all that follows has the number of its run, from 1. Answers the numbers of the runs that
@@ -210,11 +211,12 @@ AS $$
 #variable_conflict use_column
 BEGIN
     WITH t AS MATERIALIZED (
-        SELECT * FROM unnest(
-            tenant_ids, run_ids, owners, epochs, seqs, heads, next_seqs, next_heads, next_owners, wake_ats, are_over,
-            event_counts, events, payloads) WITH ORDINALITY
-        AS t(tenant_id, run_id, owner, epoch, seq, head, next_seq, next_head, next_owner, wake_at, is_over, event_count,
-             lines, payload_lines, number)
+        SELECT
+            unnest(tenant_ids) AS tenant_id, unnest(run_ids) AS run_id, unnest(owners) AS owner, unnest(epochs) AS epoch,
+            unnest(seqs) AS seq, unnest(heads) AS head, unnest(next_seqs) AS next_seq, unnest(next_heads) AS next_head,
+            unnest(next_owners) AS next_owner, unnest(wake_ats) AS wake_at, unnest(are_over) AS is_over,
+            unnest(event_counts) AS event_count, unnest(events) AS lines, unnest(payloads) AS payload_lines,
+            generate_subscripts(tenant_ids, 1) AS number
     ), ended AS (
         DELETE FROM public.run_queue AS q USING t
         WHERE t.is_over AND q.tenant_id = t.tenant_id AND q.run_id = t.run_id
@@ -245,14 +247,18 @@ BEGIN
         SELECT s.tenant_id, s.trace_id, s.step_index, s.run_id, s.step_id, s.item, s.plan_index, s.skill_id, s.skill_name,
             s.status, s.outcome_category, s.outcome_code, s.cost_microcents, s.duration_us, s.retry_count,
             s.idempotency_key, s.source, s.level, s.is_synthetic, s.scenario, s."timestamp", s.archived_at
-        FROM unnest(
-            step_tenant_ids, step_trace_ids, step_indexes, step_run_ids, step_ids, step_items, step_plan_indexes,
-            step_skill_ids, step_skill_names, step_statuses, step_outcome_categories, step_outcome_codes, step_costs,
-            step_durations, step_retry_counts, step_idempotency_keys, step_sources, step_levels, step_are_synthetic,
-            step_scenarios, step_timestamps, step_archived_ats, step_numbers)
-        AS s(tenant_id, trace_id, step_index, run_id, step_id, item, plan_index, skill_id, skill_name, status,
-             outcome_category, outcome_code, cost_microcents, duration_us, retry_count, idempotency_key, source, level,
-             is_synthetic, scenario, "timestamp", archived_at, number)
+        FROM (SELECT
+            unnest(step_tenant_ids) AS tenant_id, unnest(step_trace_ids) AS trace_id,
+            unnest(step_indexes) AS step_index, unnest(step_run_ids) AS run_id, unnest(step_ids) AS step_id,
+            unnest(step_items) AS item, unnest(step_plan_indexes) AS plan_index, unnest(step_skill_ids) AS skill_id,
+            unnest(step_skill_names) AS skill_name, unnest(step_statuses) AS status,
+            unnest(step_outcome_categories) AS outcome_category, unnest(step_outcome_codes) AS outcome_code,
+            unnest(step_costs) AS cost_microcents, unnest(step_durations) AS duration_us,
+            unnest(step_retry_counts) AS retry_count, unnest(step_idempotency_keys) AS idempotency_key,
+            unnest(step_sources) AS source, unnest(step_levels) AS level, unnest(step_are_synthetic) AS is_synthetic,
+            unnest(step_scenarios) AS scenario, unnest(step_timestamps) AS "timestamp",
+            unnest(step_archived_ats) AS archived_at, unnest(step_numbers) AS number
+        ) AS s
         WHERE s.number = ANY (passed);
     END IF;
     IF cardinality(row_numbers) > 0 THEN
@@ -261,19 +267,24 @@ BEGIN
             wait_reason = n.wait_reason, wait_ref = n.wait_ref, wait_since = n.wait_since,
             termination_reason = n.termination_reason, cost_microcents = n.cost_microcents, duration_us = n.duration_us,
             started_at = n.started_at, completed_at = n.completed_at
-        FROM unnest(
-            row_tenant_ids, row_run_ids, row_statuses, row_plans, row_plan_digests, row_attempts, row_wait_reasons,
-            row_wait_refs, row_wait_sinces, row_termination_reasons, row_costs, row_durations, row_started_ats,
-            row_completed_ats, row_numbers)
-        AS n(tenant_id, id, status, plan_json, plan_digest, attempts, wait_reason, wait_ref, wait_since,
-             termination_reason, cost_microcents, duration_us, started_at, completed_at, number)
+        FROM (SELECT
+            unnest(row_tenant_ids) AS tenant_id, unnest(row_run_ids) AS id, unnest(row_statuses) AS status,
+            unnest(row_plans) AS plan_json, unnest(row_plan_digests) AS plan_digest, unnest(row_attempts) AS attempts,
+            unnest(row_wait_reasons) AS wait_reason, unnest(row_wait_refs) AS wait_ref,
+            unnest(row_wait_sinces) AS wait_since, unnest(row_termination_reasons) AS termination_reason,
+            unnest(row_costs) AS cost_microcents, unnest(row_durations) AS duration_us,
+            unnest(row_started_ats) AS started_at, unnest(row_completed_ats) AS completed_at,
+            unnest(row_numbers) AS number
+        ) AS n
         WHERE r.tenant_id = n.tenant_id AND r.id = n.id AND n.number = ANY (passed);
     END IF;
     IF cardinality(trace_numbers) > 0 THEN
         UPDATE public.aos_traces AS r SET status = n.status, completed_at = n.completed_at, metadata = n.metadata
-        FROM unnest(
-            trace_tenant_ids, trace_ids, trace_statuses, trace_completed_ats, trace_metadata, trace_numbers)
-        AS n(tenant_id, trace_id, status, completed_at, metadata, number)
+        FROM (SELECT
+            unnest(trace_tenant_ids) AS tenant_id, unnest(trace_ids) AS trace_id, unnest(trace_statuses) AS status,
+            unnest(trace_completed_ats) AS completed_at, unnest(trace_metadata) AS metadata,
+            unnest(trace_numbers) AS number
+        ) AS n
         WHERE r.tenant_id = n.tenant_id AND r.trace_id = n.trace_id AND n.number = ANY (passed);
     END IF;
     IF cardinality(seal_numbers) > 0 THEN
@@ -282,12 +293,14 @@ BEGIN
             duration_us, resolved, unknown, sealed_at)
         SELECT s.tenant_id, s.run_id, s.status, s.reason, s.event_count, s.step_count, s.run_root, s.seal_hash, s.attempts,
             s.cost_microcents, s.duration_us, s.resolved, s.unknown, s.sealed_at
-        FROM unnest(
-            seal_tenant_ids, seal_run_ids, seal_statuses, seal_reasons, seal_event_counts, seal_step_counts, seal_roots,
-            seal_hashes, seal_attempts, seal_costs, seal_durations, seal_resolved, seal_unknown, seal_sealed_ats,
-            seal_numbers)
-        AS s(tenant_id, run_id, status, reason, event_count, step_count, run_root, seal_hash, attempts, cost_microcents,
-             duration_us, resolved, unknown, sealed_at, number)
+        FROM (SELECT
+            unnest(seal_tenant_ids) AS tenant_id, unnest(seal_run_ids) AS run_id, unnest(seal_statuses) AS status,
+            unnest(seal_reasons) AS reason, unnest(seal_event_counts) AS event_count,
+            unnest(seal_step_counts) AS step_count, unnest(seal_roots) AS run_root, unnest(seal_hashes) AS seal_hash,
+            unnest(seal_attempts) AS attempts, unnest(seal_costs) AS cost_microcents,
+            unnest(seal_durations) AS duration_us, unnest(seal_resolved) AS resolved, unnest(seal_unknown) AS unknown,
+            unnest(seal_sealed_ats) AS sealed_at, unnest(seal_numbers) AS number
+        ) AS s
         WHERE s.number = ANY (passed);
     END IF;
 END $$;
@@ -323,8 +336,10 @@ BEGIN
         h.next_seq, h.head, h.last_at, h.runs
     FROM (
         SELECT u.*, 'run/' || u.run_id AS stream, 'tenant/' || u.tenant_id AS tenant_stream
-        FROM unnest(tenant_ids, agent_ids, run_ids, keys, owners) WITH ORDINALITY
-            AS u(tenant_id, agent_id, run_id, key, owner, number) OFFSET 0) n
+        FROM (SELECT
+            unnest(tenant_ids) AS tenant_id, unnest(agent_ids) AS agent_id, unnest(run_ids) AS run_id,
+            unnest(keys) AS key, unnest(owners) AS owner, generate_subscripts(tenant_ids, 1) AS number
+        ) AS u OFFSET 0) n
     LEFT JOIN public.idempotency_keys k ON k.tenant_id = n.tenant_id AND k.key = n.key
     LEFT JOIN public.stream_heads h ON h.tenant_id = n.tenant_id AND h.stream = n.tenant_stream
     ORDER BY n.number;
@@ -358,38 +373,47 @@ AS $$
 BEGIN
     INSERT INTO public.transitions (tenant_id, stream, first_seq, event_count, events, payloads)
     SELECT n.tenant_id, n.stream, n.first_seq, n.event_count, n.lines, n.payload_lines
-    FROM unnest(transition_tenant_ids, streams, first_seqs, event_counts, events, payloads) WITH ORDINALITY
-        AS n(tenant_id, stream, first_seq, event_count, lines, payload_lines, number)
+    FROM (SELECT
+        unnest(transition_tenant_ids) AS tenant_id, unnest(streams) AS stream, unnest(first_seqs) AS first_seq,
+        unnest(event_counts) AS event_count, unnest(events) AS lines, unnest(payloads) AS payload_lines,
+        generate_subscripts(transition_tenant_ids, 1) AS number
+    ) AS n
     ORDER BY n.number;
     INSERT INTO public.runs (
         tenant_id, id, run_no, agent_id, origin_system_id, actor_type, actor_id, goal, status, planner, planner_version,
         plan_json, plan_digest, policy_set, parent_run_id, retry_of, is_synthetic, synthetic_scenario_id, trace_id,
         attempts, wait_reason, wait_ref, wait_since, termination_reason, cost_microcents, duration_us, created_at,
         started_at, completed_at)
-    SELECT * FROM unnest(
-        run_tenant_ids, run_ids, run_nos, run_agent_ids, run_origin_system_ids, run_actor_types, run_actor_ids, run_goals,
-        run_statuses, run_planners, run_planner_versions, run_plans, run_plan_digests, run_policy_sets, run_parent_run_ids,
-        run_retry_ofs, run_are_synthetic, run_scenarios, run_trace_ids, run_attempts, run_wait_reasons, run_wait_refs,
-        run_wait_sinces, run_termination_reasons, run_costs, run_durations, run_created_ats, run_started_ats,
-        run_completed_ats);
+    SELECT
+        unnest(run_tenant_ids), unnest(run_ids), unnest(run_nos), unnest(run_agent_ids), unnest(run_origin_system_ids),
+        unnest(run_actor_types), unnest(run_actor_ids), unnest(run_goals), unnest(run_statuses), unnest(run_planners),
+        unnest(run_planner_versions), unnest(run_plans), unnest(run_plan_digests), unnest(run_policy_sets),
+        unnest(run_parent_run_ids), unnest(run_retry_ofs), unnest(run_are_synthetic), unnest(run_scenarios),
+        unnest(run_trace_ids), unnest(run_attempts), unnest(run_wait_reasons), unnest(run_wait_refs),
+        unnest(run_wait_sinces), unnest(run_termination_reasons), unnest(run_costs), unnest(run_durations),
+        unnest(run_created_ats), unnest(run_started_ats), unnest(run_completed_ats);
     INSERT INTO public.aos_traces (
         tenant_id, trace_id, run_id, agent_id, status, schema_version, started_at, completed_at, metadata, is_synthetic,
         synthetic_scenario_id, created_at, archived_at)
-    SELECT * FROM unnest(
-        trace_tenant_ids, trace_ids, trace_run_ids, trace_agent_ids, trace_statuses, trace_schema_versions,
-        trace_started_ats, trace_completed_ats, trace_metadata, trace_are_synthetic, trace_scenarios, trace_created_ats,
-        trace_archived_ats);
+    SELECT
+        unnest(trace_tenant_ids), unnest(trace_ids), unnest(trace_run_ids), unnest(trace_agent_ids),
+        unnest(trace_statuses), unnest(trace_schema_versions), unnest(trace_started_ats), unnest(trace_completed_ats),
+        unnest(trace_metadata), unnest(trace_are_synthetic), unnest(trace_scenarios), unnest(trace_created_ats),
+        unnest(trace_archived_ats);
     INSERT INTO public.run_queue (tenant_id, run_id, owner, epoch, next_seq, head, wake_at, priority, agent_id)
-    SELECT * FROM unnest(
-        queue_tenant_ids, queue_run_ids, queue_owners, queue_epochs, queue_next_seqs, queue_heads, queue_wake_ats,
-        queue_priorities, queue_agent_ids);
+    SELECT
+        unnest(queue_tenant_ids), unnest(queue_run_ids), unnest(queue_owners), unnest(queue_epochs),
+        unnest(queue_next_seqs), unnest(queue_heads), unnest(queue_wake_ats), unnest(queue_priorities),
+        unnest(queue_agent_ids);
     IF cardinality(keys) > 0 THEN
         INSERT INTO public.idempotency_keys (tenant_id, key, digest, run_id)
-        SELECT * FROM unnest(key_tenant_ids, keys, key_digests, key_run_ids);
+        SELECT unnest(key_tenant_ids), unnest(keys), unnest(key_digests), unnest(key_run_ids);
     END IF;
     UPDATE public.stream_heads AS h SET next_seq = n.next_seq, head = n.head, last_at = n.last_at, runs = n.runs
-    FROM unnest(head_tenant_ids, head_streams, head_next_seqs, head_heads, head_last_ats, head_runs)
-        AS n(tenant_id, stream, next_seq, head, last_at, runs)
+    FROM (SELECT
+        unnest(head_tenant_ids) AS tenant_id, unnest(head_streams) AS stream, unnest(head_next_seqs) AS next_seq,
+        unnest(head_heads) AS head, unnest(head_last_ats) AS last_at, unnest(head_runs) AS runs
+    ) AS n
     WHERE h.tenant_id = n.tenant_id AND h.stream = n.stream;
 END $$;
 

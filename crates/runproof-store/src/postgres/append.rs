@@ -16,10 +16,10 @@ use tokio_postgres::types::Type;
 
 use super::Shared;
 use super::connect::{Fate, connection};
-use super::session::{Columns, Failure, Param, begin, in_time, read};
+use super::session::{Columns, Failure, Param, begin, begin_calls, in_time, read};
 
-/// Most appends in one transaction.
-const MAX_BATCH: usize = 256;
+/// Appends that need not wait for more: about a third of what 64 runs at a time have under way.
+const ENOUGH: usize = 24;
 /// Most bytes of events and payloads in one transaction, unless one append alone has more.
 const MAX_BYTES: usize = 8 * 1024 * 1024;
 /// How long a batch is kept while the database cannot be reached. What it holds has happened: it is worth waiting.
@@ -83,8 +83,11 @@ impl Job {
 /// Works until the queue is closed.
 pub(super) async fn lane(shared: Arc<Shared>, queue: Queue) {
     loop {
-        let mut jobs = Vec::new();
-        if queue.lock().await.recv_many(&mut jobs, MAX_BATCH).await == 0 {
+        let (jobs, _turn) = {
+            let mut queue = queue.lock().await;
+            (shared.turns.gather(&mut queue, ENOUGH).await, shared.turns.begin())
+        };
+        if jobs.is_empty() {
             return;
         }
         let (alone, jobs): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(|job| !job.append.writes.is_empty());
@@ -221,12 +224,13 @@ async fn attempt(shared: &Shared, jobs: &[Job]) -> Result<BTreeSet<usize>, Probl
 }
 
 async fn transaction(shared: &Shared, client: &Client, jobs: &[Job]) -> Result<BTreeSet<usize>, Problem> {
-    let begin = begin(jobs.iter().map(|job| job.append.tenant.as_str()));
+    let writes = jobs.iter().any(|job| !job.append.writes.is_empty());
+    let tenants = jobs.iter().map(|job| job.append.tenant.as_str());
+    let begin = if writes { begin(tenants) } else { begin_calls(tenants) };
     let (heads, rows) = (Heads::of(jobs), Rows::of(jobs).map_err(Problem::Connection)?);
     let mut params = heads.params();
     params.extend(rows.params());
     let sql = include_str!("../../sql/postgres/append.sql");
-    let writes = jobs.iter().any(|job| !job.append.writes.is_empty());
     let answer = in_time(async {
         let (begun, answer, ended) = tokio::join!(biased;
             client.batch_execute(&begin),

@@ -20,8 +20,8 @@ use super::connect::{Fate, connection};
 use super::session::{Columns, Failure, Param, begin, in_time};
 use crate::{CommandError, Opened, Stamp};
 
-/// Most openings in one transaction.
-const MAX_BATCH: usize = 128;
+/// Openings that need not wait for more.
+const ENOUGH: usize = 8;
 /// How long an opening is tried again while the database refuses for a reason that passes.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -57,8 +57,8 @@ impl Job {
 /// Works until the queue is closed.
 pub(super) async fn lane(shared: Arc<Shared>, mut queue: mpsc::UnboundedReceiver<Job>) {
     loop {
-        let mut jobs = Vec::new();
-        if queue.recv_many(&mut jobs, MAX_BATCH).await == 0 {
+        let mut jobs = shared.turns.gather(&mut queue, ENOUGH).await;
+        if jobs.is_empty() {
             return;
         }
         while !jobs.is_empty() {

@@ -15,7 +15,7 @@ use tokio_postgres::{Client, Row};
 
 use super::places::{Batch, Tiles};
 use super::read::{self, Wanted, column, natural, tiles_corrupt};
-use super::session::{Failure, Param, in_time};
+use super::session::{Failure, Param, by_keys, in_time};
 use crate::tree::{edge_of, subtree_root, tiles_of};
 use crate::{Notary, Tree};
 
@@ -23,11 +23,12 @@ use crate::{Notary, Tree};
 pub const MAX_PLACED: usize = 4096;
 /// What begins a transaction of the sequencer. It sees the log's own stream and no tenant. What the server acknowledges
 /// before it is on disk must not be signed.
-pub(super) const BEGIN: &str = "BEGIN; SET LOCAL statement_timeout = '30s'; SET LOCAL lock_timeout = '10s'; \
-    SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_hashjoin = off; \
-    SET LOCAL enable_mergejoin = off; SET LOCAL jit = off; \
-    SET LOCAL runproof.tenants = ','; SELECT set_config('synchronous_commit', 'on', true) \
-    WHERE current_setting('synchronous_commit') = 'off'";
+pub(super) const BEGIN: &str = concat!(
+    "BEGIN; SET LOCAL statement_timeout = '30s'; SET LOCAL lock_timeout = '10s'; ",
+    by_keys!(),
+    "; SET LOCAL runproof.tenants = ','; SELECT set_config('synchronous_commit', 'on', true) \
+    WHERE current_setting('synchronous_commit') = 'off'"
+);
 
 /// Why nothing is placed or signed. After any of these the connection may be in the middle of a transaction: it must be
 /// closed.

@@ -13,19 +13,31 @@ use super::connect::LOST_AFTER;
 /// A parameter with its type, so that the server need not be asked.
 pub(super) type Param<'a> = (&'a (dyn ToSql + Sync), Type);
 
-/// Every statement of a worker looks rows up by keys, a few for each parameter. A planner without statistics, or with those
-/// of an hour ago, takes the rows of a tenant for few and reads all of them instead.
-const BY_KEYS: &str = "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; \
-    SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; SET LOCAL jit = off";
+/// Settings of a transaction: every statement looks rows up by keys, a few for each parameter, and is over before another
+/// process could help with it. A planner without statistics, or with those of an hour ago, takes the rows of a tenant for
+/// few and reads all of them instead.
+macro_rules! by_keys {
+    () => {
+        "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_hashjoin = off; \
+         SET LOCAL enable_mergejoin = off; SET LOCAL jit = off; SET LOCAL max_parallel_workers_per_gather = 0"
+    };
+}
+pub(super) use by_keys;
 
 /// What begins a transaction that may see these tenants, and looks rows up by their keys.
 pub(super) fn begin<'a>(tenants: impl IntoIterator<Item = &'a str>) -> String {
-    format!("BEGIN; {}; {BY_KEYS}", settings(tenants))
+    format!(concat!("BEGIN; {}; ", by_keys!()), settings(tenants))
 }
 
-/// What begins a transaction that reads one state.
+/// What begins a transaction that may see these tenants, and only calls functions: they bring their own settings.
+pub(super) fn begin_calls<'a>(tenants: impl IntoIterator<Item = &'a str>) -> String {
+    format!("BEGIN; {}", settings(tenants))
+}
+
+/// What begins a transaction that reads one state. It may use any plan, but none that has to be compiled: that takes longer
+/// than what it could save.
 pub(super) fn begin_reading<'a>(tenants: impl IntoIterator<Item = &'a str>) -> String {
-    format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {}", settings(tenants))
+    format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {}; SET LOCAL jit = off", settings(tenants))
 }
 
 fn settings<'a>(tenants: impl IntoIterator<Item = &'a str>) -> String {

@@ -17,7 +17,7 @@ use super::connect::{Address, unavailable};
 use super::evidence::{raw_row, run_tables};
 use super::read::{self, Wanted, column, hashes, natural, transition};
 use super::retention;
-use super::session::Param;
+use super::session::{Param, by_keys};
 use crate::tree::{subtree_root, tiles_of};
 use crate::{CheckpointRow, EachRun, EachTransition, Evidence, KeptRun, RunStream, Snapshot, StoredTile};
 
@@ -25,9 +25,10 @@ use crate::{CheckpointRow, EachRun, EachTransition, Evidence, KeptRun, RunStream
 const PAGE_BYTES: i64 = 16 * 1024 * 1024;
 /// What begins the transaction. Pages go through indexes: another plan would read a table for each page. A pass over all
 /// of it takes as long as it takes.
-const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = 0; \
-    SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off; SET LOCAL enable_hashjoin = off; \
-    SET LOCAL enable_mergejoin = off; SET LOCAL enable_hashagg = off; SET LOCAL jit = off";
+const BEGIN: &str = concat!(
+    "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = 0; SET LOCAL enable_hashagg = off; ",
+    by_keys!()
+);
 
 /// One state of the database, for as long as it lives, on a connection of its own.
 ///

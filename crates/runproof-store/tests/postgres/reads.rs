@@ -248,3 +248,23 @@ fn rows_that_were_moved_to_another_tenant_are_still_shown() {
     assert_eq!(evidence.rows["aos_trace_steps"][0]["run_id"], Cell::Text("r_9".to_owned()));
     assert!(!evidence.rows["runs"][0].contains_key("cost_cents"), "what is generated is no evidence");
 }
+
+/// A planner that takes a stream for one row would read all its places for each transition: a stream of 100,000 would take
+/// hours.
+#[test]
+fn each_transition_of_a_long_stream_looks_up_its_own_place_only() {
+    let ledger = Ledger::new();
+    runtime().block_on(async {
+        let client = ledger.connect(Way::Direct).await;
+        let sql = "INSERT INTO public.transitions (tenant_id, stream, first_seq, event_count, events, payloads)
+                   SELECT 't_1', 'run/long', n, 1, 'e' || n, '' FROM generate_series(0, 1999) AS n";
+        client.batch_execute(sql).await.unwrap();
+        assert_eq!(place_all(&mut ledger.sequencer(), &client).await, Ok(2000));
+        let sql = include_str!("../../sql/postgres/read_stream.sql").replace("$1", "'t_1'").replace("$2", "'run/long'");
+        let rows = client.query(&format!("EXPLAIN (ANALYZE, TIMING OFF) {sql}"), &[]).await.unwrap();
+        let plan: Vec<&str> = rows.iter().map(|row| row.get(0)).collect();
+        let plan = plan.join("\n");
+        assert!(plan.contains("rows=2000 loops=1"), "{plan}");
+        assert!(!plan.contains("Rows Removed by Join Filter"), "{plan}");
+    });
+}

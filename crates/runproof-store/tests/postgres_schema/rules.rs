@@ -72,6 +72,24 @@ async fn a_run_needs_an_origin_and_an_agent_that_are_real() {
 }
 
 #[tokio::test]
+async fn a_number_of_a_run_is_given_once() {
+    let (_database, client) = migrated().await;
+    let insert = |tenant: &str, id: &str, number: &str| {
+        format!(
+            "INSERT INTO runs (tenant_id, id, run_no, agent_id, goal, origin_system_id)
+             VALUES ('{tenant}', '{id}', {number}, 'a', 'g', 'test')"
+        )
+    };
+    for (tenant, id, number) in
+        [("t", "r_1", "1"), ("t", "r_2", "2"), ("u", "r_1", "1"), ("t", "r_3", "NULL"), ("t", "r_4", "NULL")]
+    {
+        taken(&client, &insert(tenant, id, number)).await;
+    }
+    let error = client.execute_typed(&insert("t", "r_5", "2"), &[]).await.unwrap_err();
+    assert_eq!(error.as_db_error().unwrap().constraint(), Some("runs_run_no"));
+}
+
+#[tokio::test]
 async fn a_trace_completes_once_and_is_archived_once() {
     let (_database, client) = migrated().await;
     populate(&client, "t").await;
