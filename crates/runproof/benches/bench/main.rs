@@ -28,6 +28,10 @@ use load::Load;
 use table::Table;
 use world::STEPS;
 
+/// As in the program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Any error ends the program.
 type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 

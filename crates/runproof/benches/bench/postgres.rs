@@ -40,12 +40,16 @@ struct Counted {
     kept: i64,
     transactions: i64,
     passes: i64,
+    proofs: Vec<Duration>,
 }
 
 /// The load, both ways, with small and larger values. With `RUNPROOF_BENCH_PEERS=1` also the peers.
 pub(crate) async fn measure(server: &Server, plan: &Plan<'_>, table: &mut Table) -> Outcome<()> {
     let is_wanted = std::env::var("RUNPROOF_BENCH_PEERS").is_ok_and(|wanted| wanted == "1");
     let peers = if is_wanted { peers::measure(&server.url(""), plan)? } else { Vec::new() };
+    // A new cluster makes the files of its write-ahead log; from the next checkpoint on it uses them again.
+    round(server, Way::Direct, plan.concurrency[0], 64, plan, &mut Counted::default()).await?;
+    server.remove("load").await?;
     for bytes in [64, 600] {
         table.section(&format!("Postgres: values of {bytes} B, runs at a time"));
         for concurrency in plan.concurrency {
@@ -107,6 +111,7 @@ async fn throughput(
     add("processor time for a run: this process", "ms", load.cpu.as_secs_f64() * 1e3 / runs, "");
     add("processor time for a run: Postgres", "ms", counted.cpu.as_secs_f64() * 1e3 / runs, "");
     add("jobs in a transaction", "", load.batch(), "");
+    add("`proof` of a run among those of the load, p50", "ms", percentile(&mut counted.proofs, 50), "");
     add("passes of the sequencer", "/s", counted.passes as f64 / seconds, "");
     add("transactions for a run, of sequencer and lease too", "", counted.transactions as f64 / runs, "");
     add("bytes of write-ahead log for a step", "B", counted.wal as f64 / steps, "");
@@ -146,7 +151,7 @@ async fn round(
     counted.wal += after.wal - before.wal;
     counted.kept += after.size - before.size;
     counted.transactions += after.transactions - before.transactions;
-    check(server, &world, plan.proofs).await?;
+    counted.proofs.extend(check(server, &world, plan.proofs).await?);
     Ok(load)
 }
 
@@ -163,8 +168,8 @@ async fn run_in_new_sessions(world: &PgWorld) -> Outcome<()> {
     Ok(())
 }
 
-/// Everything has its place, and runs from anywhere in the round are VERIFIED.
-async fn check(server: &Server, world: &PgWorld, proofs: i64) -> Outcome<()> {
+/// Everything has its place, and runs from anywhere in the round are VERIFIED. Answers how long each proof took.
+async fn check(server: &Server, world: &PgWorld, proofs: i64) -> Outcome<Vec<Duration>> {
     let client = cluster::connect(&server.url("load")).await?;
     let unplaced =
         "SELECT count(*) FROM public.transitions LEFT JOIN public.leaves USING (tenant_id, stream, first_seq)
@@ -181,22 +186,29 @@ async fn check(server: &Server, world: &PgWorld, proofs: i64) -> Outcome<()> {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let trust = world.home.trust()?;
+    let deadline = Instant::now() + Duration::from_secs(10);
     let sample = "SELECT id FROM public.runs ORDER BY md5(id) LIMIT $1";
+    let mut times = Vec::new();
     for row in client.query(sample, &[&proofs]).await? {
         let run: &str = row.get(0);
+        let mut begun = Instant::now();
         // For a moment the pooler refuses logins after one that was ended.
         let proof = loop {
             match prove(world.store.as_ref(), TENANT, run, &trust, None).await {
-                Err(_) if Instant::now() < deadline => tokio::time::sleep(Duration::from_millis(50)).await,
+                Err(_) if Instant::now() < deadline => {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    begun = Instant::now();
+                }
                 proof => break proof?,
             }
         };
+        times.push(begun.elapsed());
         let proof = proof.ok_or("the run is there")?;
         if proof.report.verdict() != Verdict::Verified {
             return Err(format!("run `{run}` is {:?}", proof.report.verdict()).into());
         }
     }
-    Ok(())
+    Ok(times)
 }
 
 /// Transactions for a run when nothing else is at work: no sequencer, and no lease that has to be renewed. As the store

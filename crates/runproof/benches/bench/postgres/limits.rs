@@ -119,9 +119,11 @@ impl Shape {
 
     fn sql(&self) -> String {
         let (Self(verb, table, _), names) = (self, self.names());
+        let arrays = self.columns().zip(&names).enumerate();
         let arrays: Vec<String> =
-            self.columns().enumerate().map(|(index, (_, kind))| format!("${}::{kind}[]", index + 1)).collect();
-        let rows = format!("unnest({}) AS n({})", arrays.join(", "), names.join(", "));
+            arrays.map(|(index, ((_, kind), name))| format!("unnest(${}::{kind}[]) AS {name}", index + 1)).collect();
+        // As in the store: in a FROM, each array would get a store of its own.
+        let rows = format!("(SELECT {}) AS n", arrays.join(", "));
         // The one row of a table without tenants is found by its only key.
         let keys = if *table == "ledger_head" { 1 } else { 2 };
         let same: Vec<String> = names[..keys].iter().map(|name| format!("t.{name} = n.{name}")).collect();
