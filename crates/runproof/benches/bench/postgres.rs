@@ -132,6 +132,7 @@ async fn round(
     let world = PgWorld::new(server, "load", way, true).await?;
     let world = world.again(true, Arc::clone(&pulse) as Arc<dyn Observer>, bytes).await?;
     // Connections are made, pages are there.
+    run_in_new_sessions(&world).await?;
     end(begin(&world.engine, concurrency, plan.time / 8)).await?;
     pulse.take()?;
     let before = server.counters("load").await?;
@@ -216,7 +217,7 @@ async fn check(server: &Server, world: &PgWorld, proofs: i64) -> Outcome<Vec<Dur
 async fn lone(server: &Server, way: Way) -> Outcome<(f64, f64)> {
     let world = PgWorld::new(server, "lone", way, false).await?.again(false, Arc::new(Blind), 64).await?;
     let (begun, mut runs) = (Instant::now(), 0.0);
-    one_run(&world.engine).await?;
+    run_in_new_sessions(&world).await?;
     let (before, commits) = (server.counters("lone").await?, world.store.commits());
     // The first heartbeat is sent after 2.5 s.
     while begun.elapsed() < Duration::from_millis(1500) && runs < 20.0 {

@@ -92,14 +92,7 @@ impl Server {
             Way::Pooled => self.own.pooled_url(name),
         };
         let url = url.replace("//runproof@", &format!("//{ROLE}@"));
-        // The pooler may still remember that a database of this name went away.
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while let Err(error) = cluster::connect(&url).await {
-            if Instant::now() > deadline {
-                return Err(error.into());
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        answers(&url).await?;
         Ok(Address::parse(&url)?)
     }
 
@@ -148,6 +141,22 @@ impl Server {
 /// Fields behind the name of the program, which may hold blanks: state, parent, and so on.
 fn fields(stat: &str) -> Vec<&str> {
     stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect()
+}
+
+/// Waits until a database answers. For a moment the pooler refuses everybody: it remembers that a database of this name
+/// went away, or that a session was ended while it began.
+pub(crate) async fn answers(url: &str) -> Outcome<()> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let answer = match cluster::connect(url).await {
+            Ok(client) => client.batch_execute("SELECT 1").await,
+            Err(error) => Err(error),
+        };
+        match answer {
+            Err(_) if Instant::now() < deadline => tokio::time::sleep(Duration::from_millis(50)).await,
+            answer => return Ok(answer?),
+        }
+    }
 }
 
 /// A home with an engine on a database of its own.
