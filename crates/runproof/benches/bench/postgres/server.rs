@@ -145,7 +145,7 @@ fn fields(stat: &str) -> Vec<&str> {
 
 /// Waits until a database answers. For a moment the pooler refuses everybody: it remembers that a database of this name
 /// went away, or that a session was ended while it began.
-pub(crate) async fn answers(url: &str) -> Outcome<()> {
+async fn answers(url: &str) -> Outcome<()> {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
         let answer = match cluster::connect(url).await {
